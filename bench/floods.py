@@ -54,7 +54,7 @@ def measure(plan: Plan) -> dict[str, Table]:
         server = stack.enter_context(openimds("--fleet", str(fleet), core=server_core))
         stack.enter_context(pinned(client_core))
         none = Beside()
-        idle = {name: Beside(partial(_sunk, shape)) for name, shape in _SHAPES.items()}
+        idle = {name: Beside(partial(sunk, shape)) for name, shape in _SHAPES.items()}
         flooded = {
             name: Beside(partial(flood, shape, server.address)) for name, shape in _SHAPES.items()
         }
@@ -87,7 +87,7 @@ def flood(shape: Shape, server: Address) -> Iterator[Load]:
 
 
 @contextmanager
-def _sunk(shape: Shape) -> Iterator[Load]:
+def sunk(shape: Shape) -> Iterator[Load]:
     """Flood a sink inside the block."""
     with running("bench.sink") as sink, flood(shape, Address("127.0.0.1", int(sink.fact))) as load:
         yield load

@@ -15,16 +15,14 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-import msgspec.json
-
 from bench.beside import Beside
 from bench.changes import AdminClient
 from bench.figures import Plan, Row, Table, progress, spread
 from bench.fleets import unknown_address, write
 from bench.flooder import Shape
+from bench.floods import flood, sunk
 from bench.guests import KINDS, PER_KIND, Kind
 from bench.http_client import pinned
-from bench.loads import Load, running
 from bench.machine import cores
 from bench.quiet import Patience
 from bench.servers import Address, Server, openimds
@@ -57,8 +55,8 @@ def measure(plan: Plan) -> dict[str, Table]:
             os.sched_setaffinity(child, {client_core})
         floods = _floods(server)
         before_mb = server.memory_mb()
-        idle = {name: Beside(partial(_sunk, shape)) for name, (shape, _) in floods.items()}
-        beside = {name: Beside(partial(_flood, *one)) for name, one in floods.items()}
+        idle = {name: Beside(partial(sunk, shape)) for name, (shape, _) in floods.items()}
+        beside = {name: Beside(partial(flood, *one)) for name, one in floods.items()}
         admin = {CHANGES: partial(_changes, server), LARGE: partial(_large, server)}
         idle |= {name: Beside() for name in admin}
         beside |= {name: Beside(start) for name, start in admin.items()}
@@ -98,19 +96,6 @@ def _floods(server: Server) -> dict[str, tuple[Shape, Address]]:
                 Address(host, int(port)),
             )
     return floods
-
-
-@contextmanager
-def _flood(shape: Shape, server: Address) -> Iterator[Load]:
-    host, port = server
-    with running("bench.flooder", host, str(port), msgspec.json.encode(shape).decode()) as load:
-        yield load
-
-
-@contextmanager
-def _sunk(shape: Shape) -> Iterator[Load]:
-    with running("bench.sink") as sink, _flood(shape, Address("127.0.0.1", int(sink.fact))) as load:
-        yield load
 
 
 @contextmanager

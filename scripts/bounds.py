@@ -276,7 +276,7 @@ _OPERATORS = (
     ),
     Bound(
         "the same, in the control process",
-        "server.seam.remote_host:_FEED_LENGTH",
+        "server.seam.remote_recording:_FEED_LENGTH",
         "left out, and the follower is informed",
         "unit/server/seam/test_seam.py::test_slow_follower_of_requests_gets_none_for_lost_ones",
     ),

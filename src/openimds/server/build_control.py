@@ -40,6 +40,11 @@ class HostLink(HostAccess, Protocol):
     """The faults of the host, or control's copy of them."""
 
     @property
+    def hides_events(self) -> bool:
+        """Whether the host itself hides events from inactive scopes, where settings ask for it."""
+        ...
+
+    @property
     def had_keys(self) -> bool:
         """Whether the state folder had keys before this start."""
         ...
@@ -127,7 +132,7 @@ def build_control(  # noqa: PLR0913, PLR0917 - the world around control
         fleet_service,
         clock,
         notify,
-        ScopeActivity() if settings.events_activation else None,
+        ScopeActivity() if settings.events_activation and not link.hides_events else None,
         on_clock=link.take_clock,
         on_log_entry=log_entry_written,
     )

@@ -34,6 +34,7 @@ from openimds.server.seam.channel import Channel, open_channel
 from openimds.server.seam.fault_states import active_fault
 from openimds.server.seam.messages import (
     Approve,
+    Began,
     Begin,
     End,
     EndPorts,
@@ -41,7 +42,6 @@ from openimds.server.seam.messages import (
     Ping,
     Reload,
     SeamMessage,
-    Started,
     TakeRecord,
 )
 from openimds.server.seam.remote_host import RemoteHost
@@ -111,7 +111,7 @@ class ControlProcess:
                 return
             time.sleep(_LOOK_S)
 
-    async def _begin(self, begin: Begin) -> None:
+    async def _begin(self, begin: Begin) -> Began:
         settings, self._temporary = begin.settings, begin.temporary
         if not self._temporary:  # Else it has a folder to remove first.
             die_with_parent()
@@ -142,7 +142,7 @@ class ControlProcess:
             control.open_public()
             control.follow_fleet_file()
             self._control, self._host, self._resources = control, host, resources.pop_all()
-        await self.channel.call(Started(ENTRA_UNCONFIGURED in startup.notices))
+        return Began(ENTRA_UNCONFIGURED in startup.notices)
 
 
 def notify(sentence: str) -> None:

@@ -27,6 +27,7 @@ from openimds.server.ready import Ready
 from openimds.server.seam.channel import Channel, ChannelClosedError, open_channel
 from openimds.server.seam.messages import (
     Approve,
+    Began,
     Begin,
     End,
     EndPorts,
@@ -135,7 +136,6 @@ class HostProcess:
         self._settings, self._notify = settings, notify
         self._child: ControlChild | None = None
         self._supervisor: asyncio.Task[None] | None = None
-        self._is_ending = False
         self._inherited = inherited
         self._is_made = False
         self.host: Host
@@ -163,6 +163,9 @@ class HostProcess:
             self._folder = None if self._state else _temporary_folder()
             if self._folder:
                 resources.callback(self._folder.cleanup)
+                self._store_folder = Path(self._folder.name)
+            if self._state:
+                self._store_folder = self._state.folder
             self._resources = resources.pop_all()
 
     async def start(self) -> Ready:
@@ -231,7 +234,6 @@ class HostProcess:
 
     async def stop(self, patience_s: float = _DRAIN_S) -> None:
         """Accept no new connection, wait for open ones, then end control and the rest."""
-        self._is_ending = True
         if self._supervisor:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
@@ -294,10 +296,9 @@ class HostProcess:
         channel = await open_channel(ours, FromControl, self._end.answer)
         self._end.post, self._end.unsent_bytes = channel.post, lambda: channel.unsent_bytes
         child = ControlChild(process, channel, asyncio.create_task(channel.run()))
-        folder = self._state.folder if self._state else Path(self._folder.name)  # type: ignore[union-attr]
         begin = Begin(
             settings=self._settings,
-            store=str(folder / STORE_NAME),
+            store=str(self._store_folder / STORE_NAME),
             token=str(self._token),
             public_url=self._settings.public_url or self._public_url or "",
             admin_sockets=tuple(one.fileno() for one in self._admin),
@@ -309,7 +310,7 @@ class HostProcess:
             temporary=self._folder.name if self._folder else "",
         )
         try:
-            await channel.call(begin)
+            began: Began = await channel.call(begin)
         except asyncio.CancelledError:
             child.kill()  # It may wait for a disk that hangs.
             await child.end()
@@ -320,6 +321,8 @@ class HostProcess:
         except BaseException:
             await child.end()
             raise
+        if began.is_entra_reported:
+            self.host.note_entra()
         return child
 
     async def _supervise(self) -> None:

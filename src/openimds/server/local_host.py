@@ -37,6 +37,11 @@ class LocalHost:
         return self._host.credentials
 
     @property
+    def hides_events(self) -> bool:
+        """Whether the host itself hides events: no, the events service answers its guests."""
+        return False
+
+    @property
     def had_keys(self) -> bool:
         """Whether the state folder had keys before this start."""
         return self._host.credentials.had_keys

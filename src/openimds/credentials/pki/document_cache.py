@@ -42,7 +42,7 @@ class DocumentCache:
 
         `document_signer` opens the CA at its first call, in a thread. `generation` returns another
         number after each replacement of a key or certificate that signs. `steady` is a clock in
-        seconds that nobody sets: no document is cached for longer than its life by it.
+        seconds that is never set: no document is cached for longer than its life by it.
         """
         self.made = 0
         self._document_signer, self._worker = document_signer, worker

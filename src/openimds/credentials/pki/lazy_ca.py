@@ -28,7 +28,7 @@ class CaSettings(Struct, frozen=True):
 
     `make_key` is a source of new keys other than generating them, `generation` that of new
     certificates, `ca_bits` the size of new keys of CAs. `bases` are in certificates instead of the
-    URL. `notify` takes a sentence on a replacement that nobody typed; it is called in any thread.
+    URL. `notify` takes a sentence on an automatic replacement; it is called in any thread.
     `lists` and `responses` are files that issuers elsewhere have signed ahead.
     """
 
@@ -56,7 +56,7 @@ class LazyCa:
         self._document_signer: DocumentSigner | None = None
         self._lock = threading.Lock()
         self.replaced: Counter[tuple[str, ...]] = Counter()
-        """The replacements that nobody typed, by part and cause."""
+        """The automatic replacements, by part and cause."""
 
     @property
     def generation(self) -> int:
@@ -143,7 +143,7 @@ class LazyCa:
             return self._authority
 
     def report(self, part: str, cause: str, sentence: str) -> None:
-        """Count a replacement that nobody typed, and print its sentence; "" counts nothing."""
+        """Count an automatic replacement, and print its sentence; "" counts nothing."""
         if part:
             self.replaced[part, cause] += 1
         if self._settings.notify:

@@ -24,7 +24,7 @@ RETRY_S = 3600
 """The time between attempts to renew a certificate, or to take a step, in seconds."""
 
 Report: TypeAlias = Callable[[str, str, str], None]
-"""Takes a replacement that nobody typed, or its failure: the part ("" if it failed), the cause, a
+"""Takes an automatic replacement, or its failure: the part ("" if it failed), the cause, a
 sentence."""
 
 

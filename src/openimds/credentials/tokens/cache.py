@@ -85,7 +85,7 @@ class TokenCache:
     ) -> None:
         """Begin empty; without `entra`, its identities get Azure's 500.
 
-        `steady` is a clock in seconds that nobody sets: a token is not cached beyond its life by
+        `steady` is a clock in seconds that is never set: a token is not cached beyond its life by
         it, whichever time the other clock shows.
         """
         self.made = 0

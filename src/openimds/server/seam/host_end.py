@@ -41,7 +41,6 @@ from openimds.server.seam.messages import (
     SampleState,
     SeamMessage,
     Spoil,
-    Started,
     TakeRecord,
     UpdateClock,
     UpdateFaults,
@@ -77,7 +76,6 @@ class HostEnd:
         self._snapshot: set[str] | None = None
         self._unfrozen = 0
         self._feed: asyncio.Task[None] | None = None
-        self.started = asyncio.Event()
         self.post: Callable[[SeamMessage], None] = lambda _: None
         """Sends a message to control."""
         self.unsent_bytes: Callable[[], int] = lambda: 0
@@ -85,7 +83,6 @@ class HostEnd:
     def begin(self) -> None:
         """Begin with a new control process."""
         self._snapshot = None
-        self.started.clear()
         self._stop_feed()
 
     @property
@@ -98,10 +95,6 @@ class HostEnd:
         assert isinstance(message, FromControl)
         host = self._host
         match message:
-            case Started():
-                if message.is_entra_reported:
-                    host.note_entra()
-                self.started.set()
             case WantListeners():
                 await host.want_listeners(message.wanted, message.keep)
             case UpdateIndex():

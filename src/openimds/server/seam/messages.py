@@ -32,6 +32,15 @@ class SeamMessage(Struct, frozen=True, tag=True):
 # From the host to control.
 
 
+class Began(Struct, frozen=True):
+    """The facts of a control that is ready: guests may be served.
+
+    `is_entra_reported` tells that the operator knows that no credential for Entra is set.
+    """
+
+    is_entra_reported: bool
+
+
 class Begin(SeamMessage, frozen=True):
     """The first message to a new control process: its input, and what guests are served.
 
@@ -53,6 +62,7 @@ class Begin(SeamMessage, frozen=True):
     faults: "tuple[FaultState, ...]"
     is_restart: bool = False
     temporary: str = ""
+    result: ClassVar[Any] = Began
 
 
 class Approve(SeamMessage, frozen=True):
@@ -88,15 +98,6 @@ FromHost: TypeAlias = Begin | Approve | TakeRecord | Ping | Reload | EndPorts | 
 
 
 # From control to the host.
-
-
-class Started(SeamMessage, frozen=True):
-    """Control is ready; guests may be served.
-
-    `is_entra_reported` tells that the operator knows that no credential for Entra is set.
-    """
-
-    is_entra_reported: bool
 
 
 class WantListeners(SeamMessage, frozen=True):
@@ -314,8 +315,7 @@ PUBLICATION_CALLS = frozenset(
 SPOILT_CALLS = frozenset({"certificate", "unknown_root", "stale_list", "ocsp_response"})
 
 FromControl: TypeAlias = (
-    Started
-    | WantListeners
+    WantListeners
     | UpdateIndex
     | BeginSnapshot
     | EndSnapshot

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from asyncio import AbstractEventLoop, Queue
+from asyncio import AbstractEventLoop
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec.msgpack
-from msgspec import Struct
 
 from openimds.errors import Error
 from openimds.events.clock import Clock
@@ -18,9 +17,6 @@ from openimds.events.writer import PublishedScope
 from openimds.facts.versions import catalog
 from openimds.faults.injector import FaultCounts, FaultInjector
 from openimds.fleet.index import FleetIndex, IndexUpdate, PackedVm
-from openimds.protocol.events.document import ScopeActivity
-from openimds.protocol.generation_walk import GenerationWalk
-from openimds.protocol.lint import Record
 from openimds.protocol.response import Refusal, Response
 from openimds.server.connection_filters import ConnectionFilters
 from openimds.server.inherited_sockets import InheritedSockets
@@ -33,25 +29,17 @@ from openimds.server.seam.messages import (
     AnswerState,
     Begin,
     BeginSnapshot,
-    CallCredentials,
-    ClearRecords,
     CountFaults,
     EndSnapshot,
-    FollowRecords,
     ForgetTokens,
     GetAsVm,
     Publish,
-    ReadFindings,
     ReadLastNumber,
-    ReadRecords,
     ReadSamples,
     ReadVariables,
-    ReadWalk,
-    Rehearse,
     SampleState,
     ScopeState,
     SeamMessage,
-    Spoil,
     UpdateClock,
     UpdateFaults,
     UpdateIndex,
@@ -59,6 +47,8 @@ from openimds.server.seam.messages import (
     WantListeners,
 )
 from openimds.server.seam.publication_access import PublicationAccess
+from openimds.server.seam.remote_credentials import RemoteCredentials, RemoteSpoiltAnswers
+from openimds.server.seam.remote_recording import RemoteRecording
 from openimds.vm.types import Vm
 
 if TYPE_CHECKING:
@@ -69,7 +59,6 @@ _pack = msgspec.msgpack.Encoder().encode
 _PLAYED = "openimds_faults_played"
 _FRESH_S, _PATIENCE_S = 0.1, 2.0
 """How long an answer of the host counts, and the longest wait for one."""
-_FEED_LENGTH = 1000
 _EVENT_BYTES = 1 << 10
 """About the length of an event in a message."""
 _COPY_CACHE_BYTES = 1 << 20
@@ -90,9 +79,9 @@ class RemoteHost:
         self.injector = FaultInjector()
         self.injector.running = tuple(map(active_fault, begin.faults))
         self.had_keys = begin.had_keys
-        self.activity: ScopeActivity | None = None
-        self.recording = RemoteRecording(self, settings.record)
-        self.credentials = RemoteCredentials(self)
+        self.hides_events = True
+        self.recording = RemoteRecording(lambda: self.channel, settings.record)
+        self.credentials = RemoteCredentials(self.wait, self.forget_publications)
         filters = ConnectionFilters(
             self.injector, self.clock, self.fleet_index, lambda: (), InheritedSockets(), notify
         )
@@ -229,199 +218,13 @@ class RemoteHost:
         if self._published:
             self._published.forget()
 
-    def rehearsed_answers(self) -> "RemoteSpoiltAnswers":
+    def rehearsed_answers(self) -> RemoteSpoiltAnswers:
         """Return the signed answers of the public port that are wrong on purpose."""
-        return RemoteSpoiltAnswers(self)
+        return RemoteSpoiltAnswers(self.wait)
 
     def wait(self, message: SeamMessage) -> Any:  # noqa: ANN401 - of the type that the message has
         """Return the result of a message; call it in another thread than the loop's."""
         return asyncio.run_coroutine_threadsafe(self.channel.call(message), self.loop).result()
-
-
-class RemoteRecording:
-    """The recorded requests of a host in another process."""
-
-    def __init__(self, host: RemoteHost, per_vm: int) -> None:
-        """Read from this host, which keeps so many records of each VM."""
-        self._host, self.per_vm = host, per_vm
-        self._feeds: set[Queue[Record | None]] = set()
-
-    async def last_number(self) -> int:
-        """Return the number of the last request."""
-        number: int = await self._host.channel.call(ReadLastNumber())
-        return number
-
-    async def records(self, vm: str | None = None) -> tuple[Record, ...]:
-        """Return the records, oldest first: of a VM, of unknown callers (""), or all (None)."""
-        records: list[Record] = []
-        while True:
-            since = records[-1].number if records else 0
-            part: tuple[Record, ...] = await self._host.channel.call(ReadRecords(vm, since))
-            if not part:
-                return tuple(records)
-            records += part
-
-    async def clear(self) -> None:
-        """Drop all records."""
-        await self._host.channel.call(ClearRecords())
-
-    async def findings(self) -> Mapping[str, int]:
-        """Return the number of records that break each rule of the client checks."""
-        found: dict[str, int] = await self._host.channel.call(ReadFindings())
-        return found
-
-    def subscribe(self) -> "Queue[Record | None]":
-        """Return a feed of the records from now on."""
-        feed: Queue[Record | None] = Queue(_FEED_LENGTH)
-        self._feeds.add(feed)
-        if len(self._feeds) == 1:
-            self._host.channel.post(FollowRecords(is_on=True))
-        return feed
-
-    def unsubscribe(self, feed: "Queue[Record | None]") -> None:
-        """End a feed."""
-        self._feeds.discard(feed)
-        if not self._feeds:
-            self._host.channel.post(FollowRecords(is_on=False))
-
-    def take(self, record: Record) -> None:
-        """Give a record to every feed; a slow reader gets None for lost records."""
-        for feed in self._feeds:
-            if feed.qsize() < _FEED_LENGTH - 1:
-                feed.put_nowait(record)
-            elif not feed.full():
-                feed.put_nowait(None)
-
-    def end_feeds(self) -> None:
-        """Send every subscriber the end of its feed."""
-        for feed in self._feeds:
-            while not feed.empty():
-                feed.get_nowait()
-            feed.put_nowait(None)
-
-
-class KeyState(Struct, frozen=True):
-    """A key of tokens as it passed; see `credentials.keys.keyring.KeyInfo`."""
-
-    kid: str
-    began_s: float
-    retired_s: float | None = None
-    until_s: float | None = None
-
-
-class RemoteCredentials:
-    """The keys and certificates of a host in another process; its methods block."""
-
-    def __init__(self, host: RemoteHost) -> None:
-        """Call this host."""
-        self._host = host
-        self.ca = RemoteCertificates(host, self.call, self.change)
-        self.hardware = RemoteHardware(self)
-
-    def call(self, name: str, *arguments: str | float) -> Any:  # noqa: ANN401 - of any method
-        """Call a method of the host's credentials by its name."""
-        return self._host.wait(CallCredentials(name, arguments))
-
-    def change(self, name: str, *arguments: str | float) -> None:
-        """Call a method that changes what is published."""
-        self.call(name, *arguments)
-        self._host.forget_publications()
-
-    def key_infos(self, now_s: float) -> tuple[KeyState, ...]:
-        """Return the published keys of tokens, newest first."""
-        return msgspec.convert(self.call("key_infos", now_s), tuple[KeyState, ...])
-
-    def rotate(self, now_s: float) -> None:
-        """Sign tokens with a new key from now on."""
-        self.change("rotate", now_s)
-
-
-class RemoteCertificates:
-    """The CA certificates of attested documents of a host in another process."""
-
-    def __init__(
-        self, host: RemoteHost, call: Callable[..., Any], change: Callable[..., None]
-    ) -> None:
-        """Ask this host; `call` and `change` call a method of its credentials."""
-        self._host, self._call, self._change = host, call, change
-
-    def certificate_infos(self, now_s: float) -> list[object]:
-        """Return the public facts of each published certificate, those in use first."""
-        return list(self._call("ca.certificate_infos", now_s))
-
-    def bundle(self, now_s: float) -> bytes:
-        """Return the trust bundle as PEM."""
-        found: bytes = self._call("ca.bundle", now_s)
-        return found
-
-    def revoke(self, target: str, reason: str, now_s: float) -> None:
-        """Revoke leaves or a CA certificate, and replace them where they are in use."""
-        self._change("ca.revoke", target, reason, now_s)
-
-    def revocation_status(self, now_s: float) -> object:
-        """Return the standing of all certificates, and the served lists."""
-        status: object = self._call("ca.revocation_status", now_s)
-        return status
-
-    def rotate(self, part: str, now_s: float, generation: str = "") -> None:
-        """Replace the leaf, the intermediate or the root, the latter two in a generation's form."""
-        self._change("ca.rotate", part, now_s, generation)
-
-    def rehearse(self, walk: GenerationWalk, now_s: float) -> None:
-        """Begin a walk through generations."""
-        self._host.wait(Rehearse(walk, now_s))
-        self._host.forget_publications()
-
-    def end_rehearsal(self, now_s: float) -> None:
-        """Stay at the present generation."""
-        self._change("ca.end_rehearsal", now_s)
-
-    def walk(self, now_s: float) -> GenerationWalk | None:
-        """Return the rehearsal under way or completed, if there is one."""
-        found: GenerationWalk | None = self._host.wait(ReadWalk(now_s))
-        return found
-
-
-class RemoteSpoiltAnswers:
-    """The signed answers that are wrong on purpose, by a host in another process."""
-
-    def __init__(self, host: RemoteHost) -> None:
-        """Ask this host."""
-        self._host = host
-        self.has_unknown_root = False
-
-    def certificate(self, octets: bytes, answer: str) -> bytes:
-        """Return the same CA, as certified otherwise."""
-        self.has_unknown_root = True  # It may have one from now on.
-        found: bytes = self._host.wait(Spoil("certificate", (octets, answer)))
-        return found
-
-    def unknown_root(self, name: str) -> bytes | None:
-        """Return the DER of the unknown root by its name."""
-        found: bytes | None = self._host.wait(Spoil("unknown_root", (name,)))
-        return found
-
-    def stale_list(self, octets: bytes) -> bytes:
-        """Return a list with the same entries that has ended."""
-        found: bytes = self._host.wait(Spoil("stale_list", (octets,)))
-        return found
-
-    def ocsp_response(self, request: bytes | str, answer: str) -> bytes:
-        """Return the response to an OCSP request: DER, or the path of a GET."""
-        found: bytes = self._host.wait(Spoil("ocsp_response", (request, answer)))
-        return found
-
-
-class RemoteHardware:
-    """The CA certificates of processors of a host in another process."""
-
-    def __init__(self, credentials: RemoteCredentials) -> None:
-        """Call through these credentials."""
-        self._call = credentials.call
-
-    def certificates(self, maker: str) -> list[object]:
-        """Return the public facts of a maker's CA certificates."""
-        return list(self._call("hardware.certificates", maker))
 
 
 def _slices(values: Iterable[T], size: Callable[[T], int]) -> Iterator[tuple[T, ...]]:

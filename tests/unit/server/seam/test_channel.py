@@ -21,6 +21,7 @@ from openimds.server.seam.channel import (
 )
 from openimds.server.seam.messages import (
     MAX_FRAME_BYTES,
+    BeginSnapshot,
     CallCredentials,
     CountFaults,
     FromControl,
@@ -28,7 +29,6 @@ from openimds.server.seam.messages import (
     ReadFindings,
     ReadLastNumber,
     SeamMessage,
-    Started,
 )
 
 Answer = Callable[[SeamMessage], Awaitable[Any]]
@@ -149,14 +149,14 @@ def test_call_under_way_fails_when_the_other_end_goes() -> None:
         await asyncio.Event().wait()
 
     async def work(channel: Channel, ours: socket.socket) -> None:
-        call = asyncio.create_task(channel.call(Started(is_entra_reported=False)))
+        call = asyncio.create_task(channel.call(BeginSnapshot()))
         await asked.wait()
         channel.close()
         with pytest.raises(ChannelClosedError):
             await call
         with pytest.raises(ChannelClosedError):
-            await channel.call(Started(is_entra_reported=False))
-        channel.post(Started(is_entra_reported=False))  # It matters to nobody.
+            await channel.call(BeginSnapshot())
+        channel.post(BeginSnapshot())  # It matters to nobody.
 
     joined(answer, work)
 
