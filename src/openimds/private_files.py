@@ -36,11 +36,17 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
+_OF_DISK = frozenset((errno.ENOSPC, errno.EROFS, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)))
 _trusted_groups: set[int] = set()
 
 
 class UntrustedFileError(Error):
     """A file or folder that another user may have made or changed."""
+
+
+def is_of_disk(error: OSError) -> bool:
+    """Tell whether a disk that is full, read-only or broken is at fault, and no permission."""
+    return error.errno in _OF_DISK
 
 
 def trust_group(name: str) -> None:

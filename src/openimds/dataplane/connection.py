@@ -624,7 +624,8 @@ class Connection(RequestReader):
         )
         if self._sender is not None and (entry := self._entry):
             self._is_of_another = hardware_of(entry.packed) != self._sender
-            if self._is_of_another:
+            # While the kernel answers a flood with cookies it keeps no sender: nothing has moved.
+            if self._is_of_another and self._sender:
                 self.dispatcher.on_moved_address(self._peer, entry.name)
 
     def _has_moved(self) -> bool:

@@ -88,7 +88,8 @@ HANG_S = 60.0
 MAX_NONCE = 128
 """The longest nonce that is answered, in octets (RFC 9654)."""
 SIGNED_EVIDENCE: Evidence = chosen(
-    "faults of the public listener do, at most 10 times a second: each answer once, and a nonce "
+    f"faults of the public listener do, at most {MAX_SIGNATURES_PER_S} times a second: each answer "
+    "once, and a nonce "
     "for its request alone"
 )
 NONCE_EVIDENCE = documented("S132", note="a nonce has 1 to 128 octets; longer ones are refused")

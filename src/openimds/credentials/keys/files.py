@@ -100,12 +100,14 @@ def write_file(path: Path, text: bytes) -> None:
     """Write a file, mode 0600, that is whole or absent even after a power cut.
 
     Raises:
-        UnwritableFileError: the file cannot be written.
+        UnwritableFileError: the disk is full, read-only, or fails.
+        KeyFileError: the file cannot be written for another reason, such as its owner.
     """
     try:
         private_files.write(path, text)
     except OSError as error:
-        raise UnwritableFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+        kind = UnwritableFileError if private_files.is_of_disk(error) else KeyFileError
+        raise kind(f"{path}: {(error.strerror or str(error)).lower()}") from None
 
 
 def _unfit(path: Path, seen: str, otherwise: str) -> KeyFileError:

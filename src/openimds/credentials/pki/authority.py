@@ -201,7 +201,7 @@ class CertificateAuthority:
             self._adopt(chain)
             if self.chain.issuer.certificate != replaced:
                 self._revocation.retire(replaced)
-                self._issuers.previous = None
+                self._drop_previous()
             self.answers.refresh(now_s)
 
     @property
@@ -225,7 +225,8 @@ class CertificateAuthority:
             if self._is_external or not has_begun:
                 self.rotate("intermediate", now_s, walk.generation)
             write_walk(self._location.folder, walk)
-            self._walk, self._issuers.previous, self._step_failed_s = walk, None, None
+            self._drop_previous()
+            self._walk, self._step_failed_s = walk, None
 
     def end_rehearsal(self) -> None:
         """Stay at the present generation, in all regions.
@@ -235,7 +236,8 @@ class CertificateAuthority:
         """
         with self._lock:
             write_walk(self._location.folder, None)
-            self._walk = self._issuers.previous = None
+            self._drop_previous()
+            self._walk = None
             self.generation += 1
 
     def advance(self, now_s: float) -> None:
@@ -260,12 +262,16 @@ class CertificateAuthority:
             self._end_overlap(now_s)
 
     def _end_overlap(self, now_s: float) -> None:
-        """Drop the previous issuer; the lists of its last leaves are served until their end."""
         if self._issuers.previous:
             self.answers.refresh(now_s)
+            self._drop_previous()
+            self.generation += 1
+
+    def _drop_previous(self) -> None:
+        """Drop the previous issuer; its lists are served until their end, after a restart, too."""
+        if self._issuers.previous:
             self._revocation.retire(self._issuers.previous.certificate)
             self._issuers.previous = None
-            self.generation += 1
 
     def _step(self, walk: GenerationWalk, now_s: float) -> GenerationWalk:
         """Go to the next generation; the regions that have not moved keep issuer and leaf."""

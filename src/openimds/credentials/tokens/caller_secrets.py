@@ -45,7 +45,7 @@ class CallerSecrets:
                 private_files.write(path, seed.hex().encode())
             except OSError as error:
                 reason = f"{path}: {(error.strerror or str(error)).lower()}"
-                if notify is None:
+                if notify is None or not private_files.is_of_disk(error):
                     raise SecretFileError(reason) from None
                 notify(
                     f"{reason}: the secrets of VMs are in memory, and others after a restart. Free "

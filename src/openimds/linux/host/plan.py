@@ -122,14 +122,16 @@ def read_state(run: Run) -> HostState:
         tuple(
             str(item.get("dev", ""))
             for item in routes
-            if item not in own and item.get("type") != "local"
+            if item.get("protocol") != PROTOCOL and item.get("type") != "local"
         ),
         tables(run),
         any(map(_is_our_rule, rules)),
         frozenset(item["dst"] for item in own if item.get("type") == "local"),
         frozenset(item["dst"] for item in own if item.get("type") == "blackhole"),
         frozenset(Neighbour(item["dev"], item["dst"], item.get("lladdr", "")) for item in ours),
-        frozenset((item["dev"], item["dst"]) for item in permanent if item not in ours),
+        frozenset(
+            (item["dev"], item["dst"]) for item in permanent if item.get("protocol") != PROTOCOL
+        ),
     )
 
 

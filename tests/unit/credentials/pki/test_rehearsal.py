@@ -280,3 +280,24 @@ def test_lists_of_last_leaves_of_an_overlap_survive_a_restart(tmp_path: Path) ->
     again = CertificateAuthority.open(tmp_path, over_s, public_url=URL)
     octets = lists_of(again, over_s)(addresses_in(leaf).crls[0])
     assert x509.load_der_x509_crl(octets).issuer == leaf.issuer
+
+
+@pytest.mark.parametrize("end", ["end", "rotate", "rehearse"])
+def test_revocation_in_an_overlap_outlives_its_end_and_a_restart(tmp_path: Path, end: str) -> None:
+    authority = CertificateAuthority.open(tmp_path, NOW_S, public_url=URL)
+    authority.rehearse(plan(NOW_S, DAY_S, "2023", "2024"), NOW_S)
+    step_s = NOW_S + DAY_S
+    authority.advance(step_s)
+    leaf = authority.leaf("metadata.azure.com", LATE, step_s).certificate
+    authority.revoke(serial_of(leaf), "superseded", step_s)
+    match end:
+        case "end":
+            authority.end_rehearsal()
+        case "rotate":
+            authority.rotate("intermediate", step_s)
+        case _:
+            authority.rehearse(plan(step_s, DAY_S, "2024", "2026"), step_s)
+    again = CertificateAuthority.open(tmp_path, step_s, public_url=URL)
+    octets = lists_of(again, step_s)(addresses_in(leaf).crls[0])
+    revoked = x509.load_der_x509_crl(octets)
+    assert revoked.get_revoked_certificate_by_serial_number(leaf.serial_number) is not None
