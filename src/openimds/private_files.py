@@ -45,7 +45,7 @@ class UntrustedFileError(Error):
 
 
 def is_of_disk(error: OSError) -> bool:
-    """Tell whether a disk that is full, read-only or broken is at fault, and no permission."""
+    """Tell whether a full, read-only or broken disk is at fault."""
     return error.errno in _OF_DISK
 
 
@@ -229,6 +229,16 @@ def write(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def sync(path: Path) -> None:
+    """Write a file or folder to the disk; Windows does not open folders."""
+    if os.name == "posix" or path.is_file():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _write(new: Path, path: Path, content: bytes, folder: int | None) -> None:

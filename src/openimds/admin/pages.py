@@ -1,7 +1,7 @@
 """Lists by pages: `{"items", "next"}`, the cursor, and the query parameters of both."""
 
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec.json
@@ -32,8 +32,11 @@ _NUMBER = QueryParameter(
 )
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 
+PART = 20
+"""Items that are read from the store at once: a body may have a megabyte."""
 MAX_PAGE_BYTES = 1 << 20
 """The octets of the items of a page, beyond its first one."""
 
@@ -47,6 +50,30 @@ def fitting(sizes: Iterable[int]) -> int:
             break
         count += 1
     return max(count, 1)
+
+
+def read_page(
+    read: Callable[[K, int], list[T]],
+    start: K,
+    limit: int,
+    place: Callable[[T], K],
+    size: Callable[[T], int],
+) -> list[T]:
+    """Read the items of a page in parts, and one item more than its limit.
+
+    It ends not far beyond the octets of a page. `read` returns so many items after a place, `place`
+    is that of an item, `size` its octets.
+    """
+    found: list[T] = []
+    octets = 0
+    while len(found) <= limit and octets <= MAX_PAGE_BYTES:
+        after = place(found[-1]) if found else start
+        part = read(after, min(PART, limit + 1 - len(found)))
+        if not part:
+            break
+        found += part
+        octets += sum(map(size, part))
+    return found
 
 
 class Page(Struct, Generic[T], frozen=True):

@@ -119,7 +119,7 @@ class FleetSource:
         # Before the fleet: a change meanwhile is noticed afterwards.
         try:
             self._seen = self._state()
-        except ServerError:  # Its log may have no place any longer that was the last one.
+        except ServerError:  # 410: the audit log was pruned past the last position.
             self._seen = None
             self._seen = self._state()
         return bindings(fleet_of(self._settings))

@@ -1,6 +1,7 @@
 """`openimds state`: check, back up, restore and prune the store of a state folder."""
 
-import shutil
+import os
+import stat
 import sys
 import time
 from pathlib import Path
@@ -38,13 +39,14 @@ def check(*, is_json: bool, **flags: object) -> None:
     It may run beside a server. The exit code is 1 if anything is wrong.
     """
     from openimds.fleet.store.backup import check_store
-    from openimds.fleet.store.marker import StoreMarker
+    from openimds.fleet.store.marker import Progress, StoreMarker
 
     path = _store(values(flags))
-    report, seen = check_store(path), StoreMarker(path).seen(_owner(path.parent))
+    seen = StoreMarker(path).seen(_owner(path.parent))  # First: a server beside this goes on.
+    report = check_store(path)
     faults = [f"{path} is damaged: {damage}" for damage in report.damage]
     faults += [f"{name} cannot be read: put it again" for name in report.unreadable]
-    if seen and (report.change, report.log) < (seen.change, seen.log):
+    if seen and Progress(report.change, report.log).is_behind(seen):
         faults.append(
             f"{path} has change {report.change} and log entry {report.log}, expected "
             f"{seen.change} and {seen.log}: changes are missing"
@@ -159,13 +161,15 @@ def _owner(folder: Path) -> frozenset[int]:
 
 def _give_to_owner(folder: Path) -> None:
     """Give the files that root has made to the owner of the folder."""
-    from openimds.private_files import IS_POSIX, current_user
+    from openimds.private_files import current_user
 
     status = folder.stat()
-    if IS_POSIX and current_user() == 0 and status.st_uid != 0:
+    if sys.platform != "win32" and current_user() == 0 and status.st_uid != 0:
         for path in folder.iterdir():
-            if path.lstat().st_uid == 0:
-                shutil.chown(path, status.st_uid, status.st_gid)
+            seen = path.lstat()
+            # The owner may have put a link to a file of root there, also in this moment.
+            if seen.st_uid == 0 and stat.S_ISREG(seen.st_mode) and seen.st_nlink == 1:
+                os.chown(path, status.st_uid, status.st_gid, follow_symlinks=False)
 
 
 def _as_json(report: "StoreReport") -> dict[str, object]:

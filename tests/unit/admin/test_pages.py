@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from openimds.admin.pages import MAX_PAGE_BYTES, fitting
+from openimds.admin.pages import MAX_PAGE_BYTES, PART, fitting, read_page
 from tests.unit.admin.setup import AdminServer, with_server
 
 
@@ -44,3 +44,20 @@ def test_list_of_large_items_comes_whole_by_pages(tmp_path: Path, path: str) -> 
         assert pages == 3
 
     with_server(tmp_path, work)
+
+
+def test_page_is_read_in_parts_up_to_its_octets() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def read(after: int, count: int) -> list[int]:
+        asked.append((after, count))
+        return list(range(after + 1, min(after + count, 1000) + 1))
+
+    def found(limit: int, octets: int) -> int:
+        asked.clear()
+        return len(read_page(read, 0, limit, lambda item: item, lambda _: octets))
+
+    assert found(50, 1) == 51
+    assert asked == [(0, PART), (PART, PART), (2 * PART, 51 - 2 * PART)]
+    assert found(1000, MAX_PAGE_BYTES // 30) == 2 * PART
+    assert found(2000, 1) == 1000

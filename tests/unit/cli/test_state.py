@@ -60,6 +60,13 @@ def test_check_lists_faults_and_fails(folder: Path) -> None:
     ]
 
 
+def test_check_sees_lost_log_entries_behind_later_changes(folder: Path) -> None:
+    put(folder, "b", b"{}")
+    (folder / "fleet.db.made").write_text(f"change {1:020}\nlog {4:020}\n")
+    out, _ = state("check", "--state", "lab", code=1)
+    assert out.endswith("has change 2 and log entry 0, expected 1 and 4: changes are missing\n")
+
+
 def test_backup_beside_a_server_is_restored_without_it(folder: Path) -> None:
     running = State(folder)
     _, err = state("backup", "copy", "--state", "lab")

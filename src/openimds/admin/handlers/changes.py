@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal, cast
 
@@ -22,7 +23,7 @@ from openimds.admin.operation import (
     QueryParameter,
     Tag,
 )
-from openimds.admin.pages import CURSOR, LIMIT, MOST_NUMBER, Page, fitting, number_cursor
+from openimds.admin.pages import CURSOR, LIMIT, MOST_NUMBER, Page, fitting, number_cursor, read_page
 from openimds.admin.problem import gone
 from openimds.admin.services import AdminServices
 from openimds.events.log_format import Moment, line
@@ -31,7 +32,7 @@ from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import Change, Log, LogEntry
 from openimds.parameters import Parameter
 
-PAGE = 100
+PAGE = 20
 """The number of entries that a feed reads from the store at once."""
 _POSITION = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 
@@ -62,7 +63,8 @@ async def list_audit(services: AdminServices, request: Request) -> Answer:
     """List the changes of VMs, oldest first."""
     limit, since = LIMIT.read(request), number_cursor(request)
     fleet_service = services.fleet_service
-    changes = await fleet_service.call_store(fleet_service.store.changes, since, limit + 1)
+    read = partial(read_page, fleet_service.store.changes, place=_revision_of, size=_size)
+    changes: list[Change] = await fleet_service.call_store(read, since, limit)
     pruned = await _pruned(fleet_service, Log.CHANGES)
     if since < pruned and CURSOR.read(request):
         raise gone(pruned, "changes", "Begin anew without a cursor, with the oldest kept change")
@@ -185,6 +187,10 @@ def _change_view(change: Change) -> ChangeView:
         kind=kind,
         origin=change.origin,
     )
+
+
+def _revision_of(change: Change) -> int:
+    return change.revision
 
 
 def _size(change: Change) -> int:

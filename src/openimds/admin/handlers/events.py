@@ -1,6 +1,7 @@
 """The operations on scheduled events, and on their log."""
 
 import asyncio
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated, cast
 
@@ -35,11 +36,13 @@ from openimds.admin.pages import (
     encode_cursor,
     fitting,
     number_cursor,
+    read_page,
 )
 from openimds.admin.problem import ProblemError, not_found
 from openimds.admin.services import AdminServices
 from openimds.events.log_format import EventLogLine, Moment, date_of, line
 from openimds.facts.events import EVENT_SOURCES, NEEDS, TYPES, EventStatus, Trigger
+from openimds.fleet.store.port import LogEntry
 from openimds.parameters import Parameter
 from openimds.protocol.events.event import Event
 from openimds.protocol.events.request import REQUEST, read_request
@@ -147,12 +150,21 @@ async def list_event_log(services: AdminServices, request: Request) -> Answer:
     """List the log of events, oldest entry first."""
     limit, since = LIMIT.read(request), number_cursor(request)
     fleet_service = services.fleet_service
-    entries = await fleet_service.call_store(fleet_service.store.log_entries, since, limit + 1)
-    page = entries[: min(limit, fitting(len(entry.body) for entry in entries))]
+    read = partial(read_page, fleet_service.store.log_entries, place=_number_of, size=_size_of)
+    entries: list[LogEntry] = await fleet_service.call_store(read, since, limit)
+    page = entries[: min(limit, fitting(map(_size_of, entries)))]
     cursor = str(page[-1].number) if len(entries) > len(page) else None
     # The lines are JSON: they are sent without decoding them.
     lines = [cast("EventLogLine", Raw(line(entry))) for entry in page]
     return EventLogPage(lines, cursor)
+
+
+def _number_of(entry: LogEntry) -> int:
+    return entry.number
+
+
+def _size_of(entry: LogEntry) -> int:
+    return len(entry.body)
 
 
 def event_view(event: Event) -> EventView:

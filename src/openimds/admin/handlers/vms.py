@@ -1,6 +1,7 @@
 """The operations on VMs: read the request, call the fleet service, answer."""
 
 import asyncio
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -30,7 +31,7 @@ from openimds.admin.operation import (
     QueryParameter,
     Tag,
 )
-from openimds.admin.pages import CURSOR, LIMIT, decode_cursor, encode_cursor, fitting
+from openimds.admin.pages import CURSOR, LIMIT, decode_cursor, encode_cursor, fitting, read_page
 from openimds.admin.problem import ProblemError, bad_query, no_vm
 from openimds.admin.services import AdminServices
 from openimds.admin.vm_types import READ_ONLY, VmInput, VmPage, VmView
@@ -59,13 +60,22 @@ async def list_vms(services: AdminServices, request: Request) -> Answer:
     limit = LIMIT.read(request)
     after = decode_cursor(request, str, "")
     fleet_service = services.fleet_service
-    stored = await fleet_service.call_store(fleet_service.store.page, after, limit + 1)
-    page = stored[: min(limit, fitting(len(vm.body) for vm in stored))]
+    read = partial(read_page, fleet_service.store.page, place=_name_of, size=_size_of)
+    stored: list[StoredVm] = await fleet_service.call_store(read, after, limit)
+    page = stored[: min(limit, fitting(map(_size_of, stored)))]
     cursor = encode_cursor(page[-1].name) if len(stored) > len(page) else None
     # The stored bodies are JSON: a page is joined from them, without decoding.
     items = b",".join(_body(vm, fleet_service) for vm in page)
     body = b'{"items":[' + items + b'],"next":' + msgspec.json.encode(cursor) + b"}"
     return Response(body, media_type=JSON)
+
+
+def _name_of(vm: StoredVm) -> str:
+    return vm.name
+
+
+def _size_of(vm: StoredVm) -> int:
+    return len(vm.body)
 
 
 async def get_vm(services: AdminServices, request: Request) -> Answer:

@@ -14,6 +14,7 @@ from openimds.fleet.store.marker import Progress, StoreMarker
 from openimds.fleet.store.port import EventBatch, Log, StoreError
 from openimds.fleet.store.schema import STEPS
 from openimds.fleet.store.sqlite import SqliteStore, explain, open_to_read
+from openimds.private_files import sync
 
 MOST_FINDINGS = 20
 """So many faults of a file are listed."""
@@ -67,6 +68,7 @@ def back_up(path: Path, into: Path) -> StoreReport:
         if report.damage:
             raise StoreError(f"{path}: is damaged ({report.damage[0]}); nothing was written")
         new.rename(into)
+        sync(into.parent)
     with suppress(StoreError):  # The copy is whole. The history is pruned after its seven days.
         _end_wait(path)
     return report
@@ -150,11 +152,11 @@ def restore(backup: Path, path: Path) -> tuple[StoreReport, Path | None]:
         with closing(sqlite3.connect(new)) as copy:
             database.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")
-        _sync(new)
+        sync(new)
         replaced = _set_aside(path)
         # Until the marker is written, the store is older than it tells: the start refuses it.
         new.rename(path)
-        _sync(path.parent)
+        sync(path.parent)
         StoreMarker(path).replace(Progress(report.change, report.log))
     return report, replaced
 
@@ -170,7 +172,7 @@ def _set_aside(path: Path) -> Path | None:
         away.unlink(missing_ok=True)
         if old.exists():
             old.rename(away)
-    _sync(path.parent)
+    sync(path.parent)
     return replaced if replaced.exists() else None
 
 
@@ -222,13 +224,3 @@ def _written(new: Path) -> Iterator[None]:
     except OSError as error:
         where = error.filename or new
         raise StoreError(f"{where}: {(error.strerror or str(error)).lower()}") from error
-
-
-def _sync(path: Path) -> None:
-    """Write a file or folder to the disk; Windows does not open folders."""
-    if os.name == "posix" or path.is_file():
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

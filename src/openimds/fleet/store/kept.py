@@ -43,7 +43,7 @@ _LEAST_FREE_BYTES = 64 << 10
 """A change needs a few pages of the write-ahead log."""
 _READ_ONLY = getattr(os, "ST_RDONLY", 0)
 _PROBE_S = 1.0
-"""The time between two attempts to write, made for those who ask about readiness."""
+"""The time between two attempts to write, made when readiness is asked for."""
 
 
 class KeptStore(SqliteStore):

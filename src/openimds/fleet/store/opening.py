@@ -72,8 +72,13 @@ def _open(
         store.close()
     if not is_recovery:
         raise _lost(path, f"is damaged ({damage})")
+    # Beside it first: an attempt that ends half-way must not be taken for the store by the next.
+    new = path.with_name(f"{path.stem}-salvaged{path.suffix}")
+    for ending in ("", "-journal", "-wal", "-shm"):
+        new.with_name(f"{new.name}{ending}").unlink(missing_ok=True)
+    saved = salvage(path, new)
     moved = _move_away(path)
-    saved = salvage(moved, path)
+    new.rename(path)
     notify(
         f"{path} is damaged ({damage}): {saved} VMs could be read and are served, as "
         f"--state-recover asks. The damaged file is {moved.name}"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from openimds.fleet.scope_names import WholeNames
 from openimds.fleet.store.port import StoreError
+from openimds.private_files import sync
 
 
 def _name_scopes_whole(database: sqlite3.Connection) -> None:
@@ -155,6 +156,7 @@ def _copy(database: sqlite3.Connection, path: Path, version: int) -> Path:
         with closing(sqlite3.connect(unfinished)) as target:
             database.backup(target)
         unfinished.replace(copy)
+        sync(copy.parent)  # Before the step: it must not outlive the way back.
     except OSError as error:
         raise StoreError(
             f"{unfinished}: {error.strerror}; the store of an earlier release is copied before it "

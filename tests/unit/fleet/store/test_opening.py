@@ -200,6 +200,29 @@ def test_recovery_keeps_readable_rows_and_raises_revisions(path: Path) -> None:
     assert messages[0].endswith(f"The damaged file is {moved[0]}")
 
 
+def test_interrupted_recovery_is_begun_anew_by_the_next(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(path, 300)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 8192 * 4096
+    data[middle : middle + 4096] = b"\x5a" * 4096
+    path.write_bytes(data)
+
+    def ended(damaged: Path, into: Path) -> int:
+        into.write_bytes(b"")  # As far as a killed process may have come.
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(opening, "salvage", ended)
+    with pytest.raises(KeyboardInterrupt):
+        opened(path, is_recovery=True)
+    monkeypatch.undo()
+    store, messages = opened(path, is_recovery=True)
+    with closing(store):
+        assert len(names(store)) > 100
+    assert "VMs could be read and are served" in messages[0]
+
+
 def test_other_file_is_refused_and_kept_by_recovery(path: Path) -> None:
     made(path)
     path.write_bytes(b"This is no database. " * 999)
