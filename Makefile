@@ -7,6 +7,7 @@ ARGS ?=
 
 BIN := .venv/bin
 LOWEST := .venv/lowest/bin
+SITE := .venv/site/bin
 INSTALL := python -m pip --quiet --disable-pip-version-check --no-input install
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 INSTALL_SELF := $(PIP) install --no-build-isolation --no-deps -e .
@@ -15,14 +16,15 @@ COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-strip-extras --custom-compile-command 'make lock'
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 FAST := --ignore=tests/system --ignore=tests/clients --ignore=tests/containers --ignore=tests/package tests
-PURE := src/openimds/facts/*,src/openimds/vm/*,src/openimds/protocol/*,src/openimds/dataplane/*,src/openimds/fleet/index.py,src/openimds/fleet/response_cache.py,src/openimds/interop/importers/*,src/openimds/interop/transcript/*,src/openimds/interop/compare/*
+PURE := src/openimds/facts/*,src/openimds/vm/*,src/openimds/protocol/*,src/openimds/dataplane/*,src/openimds/fleet/index.py,src/openimds/fleet/vm_entry.py,src/openimds/fleet/response_cache.py,src/openimds/interop/importers/*,src/openimds/interop/transcript/*,src/openimds/interop/compare/*
 IMAGE := $(shell find src packaging/container -type f -not -name '*.pyc') pyproject.toml requirements.lock \
-	packaging/description.md LICENSE NOTICE scripts/build_image.py
+	packaging/description.md LICENSE NOTICE scripts/build_image.py scripts/build_steps.py scripts/bundled_packages.py
 
 .DEFAULT_GOAL := check
 .DELETE_ON_ERROR:
-.PHONY: help setup serve dist pyz image test test-system test-package test-lowest test-pythons cover \
-	quick-clients clients containers test-all soak check format docs resolutions goldens lock bench fuzz clean
+.PHONY: help setup serve dist pyz deb site release release-check image test test-system test-package \
+	test-lowest test-pythons cover quick-clients clients containers test-all soak check format docs \
+	resolutions goldens lock bench fuzz clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -40,6 +42,18 @@ pyz: .venv/.dev-stamp ## Build one file in dist/ that runs on this platform and 
 	@$(BIN)/python -m hatchling build --target wheel --directory build/wheel >/dev/null
 	@$(BIN)/python scripts/build_pyz.py build/wheel/*.whl dist
 
+deb: .venv/.runtime-stamp ## Make the package for Debian 12 in dist/ (ARGS='--architecture arm64')
+	@$(BIN)/python scripts/build_deb.py build/deb $(ARGS)
+
+site: .venv/.site-stamp ## Make a site of the documents in build/site/html
+	@$(SITE)/python scripts/build_site.py
+
+release: .venv/.dev-stamp ## Build the files of a release in dist/; KEY=FILE signs them by an SSH key
+	@$(BIN)/python -m scripts.release build $(KEY)
+
+release-check: .venv/.dev-stamp ## Say what a release of this commit still lacks
+	@$(BIN)/python -m scripts.release check
+
 image: ## Make the container image, its archives and its bill of materials in dist/ (as root)
 	@scripts/container-tools
 	@$(MAKE) --no-print-directory build/image/stamp
@@ -49,15 +63,17 @@ test: .venv/.dev-stamp ## Run the tests that judge the code at hand; ARGS choose
 	@scripts/host-tools
 	$(PYTEST) $(if $(ARGS),$(ARGS),$(FAST))
 
-test-system: .venv/.dev-stamp ## Run the tests of real processes, namespaces and terminals
-	@scripts/host-tools
+test-system: .venv/.dev-stamp ## Run the tests of real processes, namespaces, terminals and a browser
+	@scripts/host-tools browser
 	$(PYTEST) $(if $(ARGS),$(ARGS),tests/system)
 
-test-package: .venv/.dev-stamp ## Build, install and resolve the package as users do (needs a package index)
+test-package: .venv/.dev-stamp ## Build, install and resolve the packages as users do (needs a package index)
+	@scripts/host-tools package
 	$(BIN)/python -m pytest $(or $(ARGS),tests/package)
 
 # The contracts of imports are about this repository, and their tool needs a newer rich.
 test-lowest: .venv/.lowest-stamp ## Run the tests with the oldest dependencies, in .venv/lowest
+	@scripts/host-tools
 	$(LOWEST)/python -m pytest -n auto --dist worksteal --ignore=tests/unit/test_import_contracts.py \
 		$(or $(ARGS),tests/unit tests/contract tests/plugin)
 
@@ -66,6 +82,7 @@ test-pythons: ## Run the fast tests with each Python from 3.11 to 3.14 that is h
 
 # The cover of the pure rooms is judged over all fast tests, so ARGS cannot choose some.
 cover: .venv/.dev-stamp ## Run the fast tests under coverage; the pure rooms need all branches
+	@scripts/host-tools
 	$(PYTEST) --cov=openimds --cov-report= tests/unit tests/contract tests/property tests/golden
 	$(BIN)/python -m coverage report --include='$(PURE)' --fail-under=100
 
@@ -99,10 +116,10 @@ test-all: ## Run everything but long campaigns: test, test-*, cover, quick-clien
 
 soak: .venv/.dev-stamp ## Run the long campaigns: sudden ends, bad disks, generated requests
 	OPENIMDS_CRASH_ROUNDS=200 OPENIMDS_CUT_ROUNDS=500 OPENIMDS_DISK_ROUNDS=200 \
-		OPENIMDS_SCHEMA_EXAMPLES=300 $(BIN)/python -m pytest -n auto -rP \
-		--timeout=3000 --hypothesis-profile=soak tests/system/test_crash.py \
-		tests/system/test_damage.py tests/unit/server/test_damaged_rows.py \
-		tests/system/test_admin.py tests/property tests/contract
+		OPENIMDS_SCHEMA_EXAMPLES=300 OPENIMDS_FLEET_KILLS=100 OPENIMDS_HOSTS_EXAMPLES=2000 \
+		$(BIN)/python -m pytest -n auto -rP --timeout=3000 --hypothesis-profile=soak \
+		tests/system/test_crash.py tests/system/test_damage.py tests/unit/server/test_damaged_rows.py \
+		tests/system/test_admin.py tests/system/test_fleet_of_hosts.py tests/property tests/contract
 
 check: .venv/.dev-stamp ## Check format, lint, types, import contracts and words
 	$(BIN)/ruff format --check --quiet .
@@ -140,11 +157,15 @@ lock: ## Resolve all dependencies anew (needs uv)
 		--group build --group dev pyproject.toml
 	$(COMPILE) --output-file requirements-pyz.lock --constraint requirements-dev.lock \
 		--extra entra pyproject.toml
+	$(COMPILE) --output-file requirements-packages.lock --constraint requirements-dev.lock \
+		--extra entra --extra postgres --no-emit-package psycopg-binary pyproject.toml
 	$(COMPILE) --output-file requirements-lowest.lock --resolution lowest-direct --only-binary :all: \
-		--extra entra --extra test --group lowest pyproject.toml
+		--extra entra --extra postgres --extra test --group lowest pyproject.toml
 	$(COMPILE) --output-file requirements-fuzz.lock --group fuzz
 	$(COMPILE) --output-file requirements-clients.lock --group clients
 	$(COMPILE) --output-file requirements-containers.lock --group containers
+	$(COMPILE) --output-file requirements-site.lock --constraint requirements-dev.lock \
+		--group build --group site pyproject.toml
 
 clean: ## Remove .venv, caches and build output
 	rm -rf .venv .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \
@@ -168,6 +189,13 @@ clean: ## Remove .venv, caches and build output
 	@rm -rf .venv/lowest && $(BIN)/python -m venv .venv/lowest
 	@$(LOWEST)/$(INSTALL) --only-binary :all: --require-hashes -r requirements-lowest.lock
 	@$(LOWEST)/$(INSTALL) --no-build-isolation --no-deps -e .
+	@touch $@
+
+.venv/.site-stamp: pyproject.toml requirements-site.lock | .venv/bin/pip
+	@echo 'Installing requirements-site.lock' >&2
+	@rm -rf .venv/site && $(BIN)/python -m venv .venv/site
+	@$(SITE)/$(INSTALL) --require-hashes -r requirements-site.lock
+	@$(SITE)/$(INSTALL) --no-build-isolation --no-deps -e .
 	@touch $@
 
 .venv/.runtime-stamp: pyproject.toml requirements.lock | .venv/bin/pip

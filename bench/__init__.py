@@ -13,8 +13,8 @@ sockets (`harness`), so they measure our own code, to a few percent. `first_answ
 from a packed VM to the bytes of its first response. `sockets` puts the real process beside nginx
 and Go's net/http (`servers`, `rivals/`) on one core and `wrk` on another. `storm` boots thousands
 of VMs, `scale` starts processes on fleets of many sizes (`fleets`). `connections` measures memory
-of open ones, `changes` the effect of the admin API on guests, `signing` the cost of tokens and
-documents.
+of open ones, `changes` the effect of the admin API on guests, `commands` the time that operators
+wait, `signing` the cost of tokens and documents.
 
 `floods` and `minting` have quiet guests (`guests`) wait for their responses while others load the
 server (`beside`). The loads are processes (`loads`): `flooder` is one guest that does its worst,

@@ -5,16 +5,19 @@ import sys
 
 from bench import (
     changes,
+    commands,
     connections,
     edits,
     events,
     faults,
     first_answer,
     flat,
+    fleet,
     floods,
     host_floods,
     minting,
     operators,
+    page,
     protocol,
     scale,
     signing,
@@ -38,11 +41,14 @@ _BENCHES: dict[str, Bench] = {
     "host_floods": host_floods.measure,
     "connections": connections.measure,
     "operators": operators.measure,
+    "page": page.measure,
     "changes": changes.measure,
+    "commands": commands.measure,
     "edits": edits.measure,
     "events": events.measure,
     "signing": signing.measure,
     "minting": minting.measure,
+    "fleet": fleet.measure,
 }
 _TOOLS = {"sockets": ("nginx", "wrk"), "signing": ("openssl",)}
 

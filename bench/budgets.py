@@ -6,15 +6,18 @@ from msgspec import Struct
 
 from bench import (
     changes,
+    commands,
     connections,
     edits,
     faults,
     first_answer,
     flat,
+    fleet,
     floods,
     host_floods,
     minting,
     operators,
+    page,
     protocol,
     scale,
     signing,
@@ -114,6 +117,17 @@ def _operators() -> tuple[Budget, ...]:
     )
 
 
+def _pages() -> tuple[Budget, ...]:
+    titles = (*page.PATHS, page.CHANGED)
+    return (
+        *(Budget(f"page {title}", "pages", title, "p95_ms", most=300) for title in titles),
+        *(
+            Budget(row, "viewers", row, "p99_times_idle", most=1.5)
+            for row in (page.row(kind) for kind in KINDS)
+        ),
+    )
+
+
 def _floods() -> tuple[Budget, ...]:
     rows: list[Budget] = []
     for flood in floods.REQUESTS:
@@ -168,6 +182,31 @@ def _edits() -> tuple[Budget, ...]:
     )
 
 
+def _fleet() -> tuple[Budget, ...]:
+    bounds = (
+        (fleet.EVENT, "p99_ms", 100.0),
+        (fleet.STREAMS, "p99_ms", 500.0),
+        (fleet.CHURN, "cores", 0.25),
+        (fleet.CHURN, "failed", 0.0),
+        (fleet.SINGLES, "cores", 0.25),
+        (fleet.PROBE, "p99_ms", 250.0),
+        (fleet.SYNC, "done_s", 5.0),
+        (fleet.SYNC, "peak_mb", 400.0),
+        (fleet.HOST, "ready_s", 3.0),
+        (fleet.HOST, "memory_mb", 150.0),
+        (fleet.OUTAGE, "failed", 0.0),
+        (fleet.RETURN, "done_s", 5.0),
+        (fleet.AGAIN, "done_s", 5.0),
+        (fleet.AGAIN, "vms_again", 0.0),
+        (fleet.KILLED, "done_s", 5.0),
+    )
+    rate = Budget(fleet.CHURN, "fleet", fleet.CHURN, "changes_per_s", least=1000)
+    return (
+        *(Budget(row, "fleet", row, measure, most=most) for row, measure, most in bounds),
+        rate,
+    )
+
+
 BUDGETS: tuple[Budget, ...] = (
     Budget(protocol.CACHED + ", no sockets", "protocol", protocol.CACHED, "cpu_us", most=15),
     *_answers(),
@@ -185,8 +224,10 @@ BUDGETS: tuple[Budget, ...] = (
     *_flats(),
     *_floods(),
     *_operators(),
+    *_pages(),
     *_connections(),
     *_edits(),
+    Budget(commands.IDENTITIES, "commands", commands.IDENTITIES, "done_s", most=1),
     *(
         Budget(
             f"an admin change is visible ({engine})",
@@ -220,6 +261,7 @@ BUDGETS: tuple[Budget, ...] = (
         most=500,
     ),
     Budget("the same: served", "crowd", minting.CROWD, "failed", most=0),
+    *_fleet(),
 )
 """In the order in which they are printed."""
 

@@ -30,11 +30,19 @@ _FLEET = 100_000
 class AdminClient:
     """A connection to the admin API."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, url: str, token_file: Path) -> None:
         """Connect, and read the token."""
-        token = Path(server.ready["token_file"]).read_text("ascii").strip()
-        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        self._http = HTTPConnection(server.ready["admin"].removeprefix("http://"), timeout=60)
+        self.token = token_file.read_text("ascii").strip()
+        self._headers = {
+            "Authorization": f"Bearer {self.token}",
+            "Content-Type": "application/json",
+        }
+        self._http = HTTPConnection(url.removeprefix("http://"), timeout=60)
+
+    @classmethod
+    def of(cls, server: Server) -> "AdminClient":
+        """Return a client of a server."""
+        return cls(server.ready["admin"], Path(server.ready["token_file"]))
 
     def send(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
         """Return the decoded response.
@@ -65,7 +73,7 @@ def _changes(plan: Plan, folder: Path) -> Table:
     for engine, state in (("memory", ()), ("SQLite", ("--state", str(folder / "state")))):
         progress(f"changes: {engine}")
         with openimds(*_ADMIN, *state) as server, http_client(server.address) as guest:
-            admin = AdminClient(server)
+            admin = AdminClient.of(server)
             admin.send("PUT", "/v1/vms/vm-1", {})
             seen, acknowledged = _change(admin, guest, plan.rounds(_ROUNDS))
         ms = [seconds * 1e3 for seconds in seen]
@@ -113,7 +121,7 @@ def _listing(plan: Plan, folder: Path) -> Table:
             openimds("--fleet", str(fleet), *_ADMIN, *state, core=server_core)
         )
         stack.enter_context(pinned(client_core))
-        admin = AdminClient(server)
+        admin = AdminClient.of(server)
         admin.send("GET", "/healthz")
         guests = [stack.enter_context(http_client(server.address, address(n))) for n in range(50)]
         for number in range(plan.rounds(5)):

@@ -1,11 +1,12 @@
 """Large edits: time until guests see them, and the waits of guests meanwhile.
 
-The server has a core of its own, with its control process where it has one. The guests ask from the
-other core all the time; a wait that is longer than any other shows a stall of the server.
+The host has a core of its own. Its control process shares the other core with the guests, who go
+first, and with operators. Guests ask all the time; the longest wait shows a stall of the server.
+Idle is measured beside other work of the guests' core.
 """
 
+import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,11 +14,13 @@ from functools import partial
 from itertools import cycle
 from pathlib import Path
 
-from bench.changes import AdminClient
+from bench import operator_load
 from bench.figures import Plan, Row, Table, percentile, progress, ratio, spread
 from bench.fleets import address, name, write
 from bench.http_client import HttpClient, http_client, pinned
+from bench.loads import running
 from bench.machine import cores
+from bench.operators import operator
 from bench.servers import Server, openimds
 from bench.targets import METADATA, request
 
@@ -26,7 +29,8 @@ EVENT, LIST = "an event of 10,000 single VMs", "listing all VMs"
 _FORMATS = {"json": "JSON", "yaml": "YAML"}
 _LEAF = "/metadata/instance/compute/vmSize?api-version=2021-02-01&format=text"
 _ARGUMENTS = ("--no-rate-limit", "--admin", "127.0.0.1:0")
-_FLEET, _GUESTS, _ROUNDS, _IDLE_S, _PAUSE_S, _PAGE = 100_000, 20, 5, 3.0, 0.001, 1000
+_FLEET, _GUESTS, _ROUNDS, _IDLE_S, _PAUSE_S = 100_000, 20, 5, 3.0, 0.001
+_MEMBERS, _WORK_S = 10_000, 3.0
 _TIME_OUT_S = 120.0
 
 
@@ -55,6 +59,12 @@ class Guests:
             time.sleep(_PAUSE_S)
         return body
 
+    def ask_for(self, seconds: float) -> None:
+        """Ask as all of them in turn for some seconds."""
+        end_s = time.perf_counter() + seconds
+        while time.perf_counter() < end_s:
+            self.ask()
+
     def _asked(self, guest: HttpClient) -> bytes:
         _, body = guest.send(self._request)
         self.waits_s.append(guest.wait_s)
@@ -74,16 +84,18 @@ def measure(plan: Plan) -> dict[str, Table]:
                 openimds("--fleet", str(file), *_ARGUMENTS, core=server_core)
             )
             stack.enter_context(pinned(client_core))
+            for child in server.pids()[1:]:
+                os.sched_setaffinity(child, {client_core})
             guests = Guests(server, stack, count)
             cases = {ONE: _edit_of_one(file, count), ALL: _edit_of_all(file)}
             for case, sizes in cases.items():
                 progress(f"edits: {row(case, ending)}")
                 rows[row(case, ending)] = _row(plan, guests, partial(_seen_s, guests, sizes))
             if ending == "json":
-                admin = AdminClient(server)
-                for case, work in {EVENT: _declare, LIST: _list}.items():
+                members = min(count, _MEMBERS)
+                for case, work in {EVENT: operator_load.EVENT, LIST: operator_load.LIST}.items():
                     progress(f"edits: {case}")
-                    done = partial(_done_s, guests, partial(work, admin, count))
+                    done = partial(_done_s, guests, server, work, members, plan.seconds(_WORK_S))
                     rows[case] = _row(plan, guests, done)
     return {"edits": Table(f"Large edits of {count:,} VMs", "case", rows)}
 
@@ -92,9 +104,8 @@ def _row(plan: Plan, guests: Guests, act: Callable[[], float]) -> Row:
     seen, idle, waits, longest = [], [], [], []
     for _ in range(plan.rounds(_ROUNDS)):
         guests.waits_s = []
-        end_s = time.perf_counter() + plan.seconds(_IDLE_S)
-        while time.perf_counter() < end_s:
-            guests.ask()
+        with running("bench.busy"):
+            guests.ask_for(plan.seconds(_IDLE_S))
         idle.append(percentile(guests.waits_s, 99) * 1e6)
         guests.waits_s = []
         seen.append(act())
@@ -144,23 +155,8 @@ def _written(file: Path, text: str) -> Path:
     return new
 
 
-def _done_s(guests: Guests, work: Callable[[], object]) -> float:
-    """Ask until some work in another thread is done; return its seconds."""
-    thread = threading.Thread(target=work)
-    start_s = time.perf_counter()
-    thread.start()
-    while thread.is_alive():
-        guests.ask()
-    return time.perf_counter() - start_s
-
-
-def _declare(admin: AdminClient, count: int) -> None:
-    vms = [name(number) for number in range(min(count, 10_000))]
-    admin.send("POST", "/v1/events", {"type": "Reboot", "vms": vms})
-
-
-def _list(admin: AdminClient, _count: int) -> None:
-    cursor: str | None = ""
-    while cursor is not None:
-        page = admin.send("GET", f"/v1/vms?limit={_PAGE}{cursor}")
-        cursor = page["next"] and f"&cursor={page['next']}"
+def _done_s(guests: Guests, server: Server, work: str, count: int, seconds: float) -> float:
+    """Ask while an operator works again and again; return the seconds of one work."""
+    with operator(server, work, count) as load:
+        guests.ask_for(seconds)
+    return load.counts.seconds / load.counts.sent

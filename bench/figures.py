@@ -51,6 +51,7 @@ MEASURES: dict[str, Measure] = {
     "p50_us": Measure("p50 µs", 0),
     "p99_us": Measure("p99 µs", 0),
     "p50_ms": Measure("p50 ms", 2),
+    "p95_ms": Measure("p95 ms", 2),
     "p99_ms": Measure("p99 ms", 2),
     "idle_p99_ms": Measure("idle p99 ms", 2),
     "p99_times_idle": Measure("p99, times idle", 2),
@@ -67,6 +68,9 @@ MEASURES: dict[str, Measure] = {
     "list_s": Measure("whole list s", 2),
     "declared_ms": Measure("acknowledged after ms", 1),
     "seen_ms": Measure("all saw it after ms", 1),
+    "vms_again": Measure("VMs sent again", 0),
+    "prototype_ms": Measure("prototype ms", 0),
+    "prototype_s": Measure("prototype s", 1),
 }
 """Every measure by its key in the results; KB are 1,000 bytes, MB 1,000,000."""
 

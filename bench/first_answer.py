@@ -17,7 +17,8 @@ from openimds.dataplane.response_bytes import (
     ResponseStamps,
 )
 from openimds.facts.versions import NEWEST, catalog
-from openimds.fleet.index import FleetIndex, VmEntry
+from openimds.fleet.index import FleetIndex
+from openimds.fleet.vm_entry import VmEntry
 from openimds.protocol.handle import handle, instance_document
 from openimds.protocol.request import parse_query
 from openimds.protocol.response import Response

@@ -13,10 +13,12 @@ from openimds.dataplane.connection import Connection
 from openimds.dataplane.dispatcher import Dispatcher, PendingProvider, ResponseIndex
 from openimds.dataplane.poll_set import PollSet
 from openimds.dataplane.shares import Share
+from openimds.dataplane.turns import TurnTaker
 from openimds.facts.limits import LIMITS
 from openimds.facts.tokens import LIFE_S
 from openimds.facts.versions import NEWEST, catalog
-from openimds.fleet.index import Allowance, Allowances, FleetIndex
+from openimds.fleet.index import FleetIndex
+from openimds.fleet.vm_entry import Allowance, Allowances
 from openimds.protocol.access_token import TokenSettings
 from openimds.protocol.handle import Subject, handle
 from openimds.protocol.pending import Pending, PendingDocument, PendingToken, Result
@@ -99,16 +101,17 @@ class EndlessTurns:
         self.shares_served = 0
         self.is_lone = False
         self.is_parked = False
+        self.began_s = 0.0
 
-    def park(self, _connection: Connection, _share: Share) -> None:
+    def park(self, _connection: TurnTaker, _share: Share) -> None:
         """Note that the connection has more to do."""
         self.is_parked = True
 
-    def delay(self, _connection: Connection, _delay_s: float) -> None:
+    def delay(self, _connection: TurnTaker, _delay_s: float) -> None:
         """Note the same: no refusal is delayed here."""
         self.is_parked = True
 
-    def forget(self, _connection: Connection, _share: Share) -> None:
+    def forget(self, _connection: TurnTaker, _share: Share) -> None:
         """Do nothing."""
 
 
@@ -157,6 +160,7 @@ def drive(caller: Driven, chunks: list[bytes]) -> float:
     start = time.process_time()
     for chunk in chunks:
         end.chunk = chunk
+        turns.began_s = turns.dispatcher.now()  # As a turn of the reactor.
         turns.turn_number += 1
         turns.is_parked = False
         resume()
@@ -172,6 +176,7 @@ def drive_all(callers: list[Caller], chunk: bytes) -> float:
     start = time.process_time()
     for caller in callers:
         caller.socket.chunk = chunk
+        caller.turns.began_s = caller.turns.dispatcher.now()
         caller.turns.turn_number += 1
         caller.connection.resume()
     return time.process_time() - start

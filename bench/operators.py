@@ -1,28 +1,26 @@
 """Operators: waits of quiet guests beside floods of the ports of operators.
 
 The host has a core of its own. Its control process shares the other core with the flood and with
-the quiet guests, who go first. Idle is measured beside the same generator that sends to a sink, and
-the two take turns. Memory is that of both processes before the floods, at most, and after them.
+the quiet guests, who go first. Idle is measured beside the same generator that sends to a sink, or
+beside other work of that core, and the two take turns. Memory is that of both processes before the
+floods, at most, and after them.
 """
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
-from http.client import HTTPConnection
 from pathlib import Path
-from threading import Event, Thread
-from typing import Any
 
+from bench import operator_load
 from bench.beside import Beside
-from bench.changes import AdminClient
 from bench.figures import Plan, Row, Table, progress, spread
-from bench.fleets import unknown_address, write
+from bench.fleets import write
 from bench.flooder import Shape
 from bench.floods import flood, sunk
 from bench.guests import KINDS, PER_KIND, Kind
 from bench.http_client import pinned
+from bench.loads import Load, running
 from bench.machine import cores
 from bench.quiet import Patience
 from bench.servers import Address, Server, openimds
@@ -37,9 +35,8 @@ ADMIN = {
 PUBLIC = {"public keys over 50 connections": "/common/discovery/v2.0/keys"}
 CHANGES = "250 feed readers that do not read, and changes"
 LARGE = "PUTs of 1 MB, one after the other"
+WORKS = {CHANGES: operator_load.FEEDS, LARGE: operator_load.LARGE}
 _ROUNDS, _ROUND_S, _PATIENCE_S = 5, 3.0, 120.0
-_READERS = 250
-_TAGS = 4000
 
 
 def measure(plan: Plan) -> dict[str, Table]:
@@ -57,9 +54,9 @@ def measure(plan: Plan) -> dict[str, Table]:
         before_mb = server.memory_mb()
         idle = {name: Beside(partial(sunk, shape)) for name, (shape, _) in floods.items()}
         beside = {name: Beside(partial(flood, *one)) for name, one in floods.items()}
-        admin = {CHANGES: partial(_changes, server), LARGE: partial(_large, server)}
-        idle |= {name: Beside() for name in admin}
-        beside |= {name: Beside(start) for name, start in admin.items()}
+        idle |= {name: Beside(partial(running, "bench.busy")) for name in WORKS}
+        for name, work in WORKS.items():
+            beside[name] = Beside(partial(operator, server, work))
         for number in range(rounds):
             progress(f"operators: round {number + 1} of {rounds}, {len(beside)} floods")
             for name, one in beside.items():
@@ -98,45 +95,7 @@ def _floods(server: Server) -> dict[str, tuple[Shape, Address]]:
     return floods
 
 
-@contextmanager
-def _changes(server: Server) -> Iterator[None]:
-    """Open feeds that nobody reads, and change a VM again and again inside the block."""
-    url = server.ready["admin"].removeprefix("http://")
-    token = Path(server.ready["token_file"]).read_text("ascii").strip()
-    readers = []
-    for _ in range(_READERS):
-        reader = HTTPConnection(url, timeout=60)
-        reader.request("GET", "/v1/changes", headers={"Authorization": f"Bearer {token}"})
-        readers.append(reader)
-    with _again(server, lambda number: {"compute": {"zone": str(number)}}):
-        yield
-    for reader in readers:
-        reader.close()
-
-
-@contextmanager
-def _large(server: Server) -> Iterator[None]:
-    """Put a VM of 1 MB again and again inside the block."""
-    tags = {f"tag-{number:04}": "x" * 240 for number in range(_TAGS)}
-    with _again(server, lambda number: {"compute": {"tags": {**tags, "n": str(number)}}}):
-        yield
-
-
-@contextmanager
-def _again(server: Server, body: Callable[[int], dict[str, Any]]) -> Iterator[None]:
-    admin, ended = AdminClient(server), Event()
-
-    def put() -> None:
-        number = 0
-        while not ended.is_set():
-            reach = {"address": [unknown_address(0)]}
-            admin.send("PUT", "/v1/vms/operators", body(number) | {"reach": reach})
-            number += 1
-
-    thread = Thread(target=put, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+def operator(server: Server, work: str, count: int = 0) -> AbstractContextManager[Load]:
+    """Repeat an operator's work in a process of its own inside the block."""
+    ready = server.ready
+    return running("bench.operator_load", ready["admin"], ready["token_file"], work, str(count))

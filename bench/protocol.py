@@ -21,7 +21,7 @@ from bench.harness import (
 from bench.targets import INSTANCE, METADATA, REQUEST_ID, request
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.recording.recorder import Recorder
-from openimds.fleet.index import documented_allowances
+from openimds.fleet.vm_entry import documented_allowances
 from openimds.protocol.pending import EventsDocument, Pending, Result
 from openimds.vm.fleet_file import parse_fleet
 from openimds.vm.types import Vm

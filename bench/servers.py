@@ -135,16 +135,26 @@ def openimds(
     listen = ("--listen", f"{_LOOPBACK}:0", "--admin", "none")
     command = (*before, sys.executable, "-m", "openimds", "serve", *listen, *arguments)
     start = time.perf_counter()
-    with TemporaryDirectory() as home, _running(command, core, home) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
+    with TemporaryDirectory() as home, running(command, core, home) as process:
+        ready = read_ready(process, Path(home))
         ready_s = time.perf_counter() - start
-        if not line:
-            reason = (Path(home) / _STDERR).read_text("utf-8")
-            raise RuntimeError(f"not ready: openimds serve {' '.join(arguments)}: {reason}")
-        ready = json.loads(line)
         host, _, port = ready["imds"].rpartition("//")[2].rpartition(":")
         yield Server(process, Address(host, int(port)), ready_s, ready)
+
+
+def read_ready(process: "subprocess.Popen[str]", home: Path) -> dict[str, Any]:
+    """Return the ready line of an `openimds` with its stderr below `home`.
+
+    Raises:
+        RuntimeError: it ended before it was ready.
+    """
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        reason = (home / _STDERR).read_text("utf-8")
+        raise RuntimeError(f"not ready: {process.args!r}: {reason}")
+    ready: dict[str, Any] = json.loads(line)
+    return ready
 
 
 @contextmanager
@@ -154,7 +164,7 @@ def nginx(body: str, folder: Path, core: int, *, is_deferred: bool = False) -> I
     With `is_deferred` the kernel shows it a connection when the request has come (tcp(7),
     TCP_DEFER_ACCEPT).
     """
-    address = Address(_LOOPBACK, _free_port())
+    address = Address(_LOOPBACK, free_port())
     home = folder / f"nginx-{address.port}"
     home.mkdir()
     config = home / "nginx.conf"
@@ -164,7 +174,7 @@ def nginx(body: str, folder: Path, core: int, *, is_deferred: bool = False) -> I
     )
     config.write_text(text, "utf-8")
     command = (find("nginx"), "-e", "stderr", "-p", str(home), "-c", str(config))
-    with _running(command, core, str(home)) as process:
+    with running(command, core, str(home)) as process:
         yield Server(process, address, _accepting_s(process, address))
 
 
@@ -179,9 +189,9 @@ def net_http(body: str, folder: Path, core: int) -> Iterator[Server]:
     offline = {"GO111MODULE": "off", "GOPROXY": "off", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
     build = (find("go"), "build", "-o", str(program), str(RIVALS / "net_http.go"))
     subprocess.run(build, env={**os.environ, **offline}, check=True)
-    address = Address(_LOOPBACK, _free_port())
+    address = Address(_LOOPBACK, free_port())
     command = (str(program), f"{address.host}:{address.port}", str(file))
-    with _running(command, core, str(folder), GOMAXPROCS="1") as process:
+    with running(command, core, str(folder), GOMAXPROCS="1") as process:
         yield Server(process, address, _accepting_s(process, address))
 
 
@@ -200,7 +210,7 @@ def _accepting_s(process: subprocess.Popen[str], address: Address) -> float:
 
 
 @contextmanager
-def _running(
+def running(
     command: tuple[str, ...], core: int | None, home: str, **variables: str
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a process whose default state folder and stderr are below `home`."""
@@ -225,7 +235,8 @@ def _running(
             process.stdout.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nothing listens on."""
     with closing(socket.socket()) as probe:
         probe.bind((_LOOPBACK, 0))
         port: int = probe.getsockname()[1]

@@ -14,25 +14,31 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
-import tomllib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import IO, Any
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # It may be run as a file.
+
+from scripts.build_steps import architecture, epoch, output, run, version  # noqa: E402
+from scripts.bundled_packages import (  # noqa: E402 - see above
+    PYTHON,
+    metadata,
+    normal,
+    stage_packages,
+)
+
 CONTEXT = ROOT / "packaging" / "container"
 DIST = ROOT / "dist"
 NAME = "localhost/openimds"
 """The host is part of the name, so that no engine looks for it in a public registry."""
 
 SUITE = "bookworm"
-PYTHON = "3.11"
-"""The Python of the suite; wheels are chosen for it, not for the Python of this script."""
 PACKAGES = (
     "base-files,base-passwd,ca-certificates,coreutils,dash,diffutils,grep,libc-bin,libpython3-stdlib,"
     "perl-base,python3-minimal,sed"
@@ -54,9 +60,6 @@ UNINSTALLED = (
     "usr-is-merged",
 )
 """Packages that only the installation of others needs."""
-_GLIBC = (36, 34, 28, 17, 12, 5)
-"""Minor versions of glibc, newest first, that wheels for the suite may ask for."""
-_PLATFORMS = {"amd64": "x86_64", "arm64": "aarch64"}
 _PACKAGES_AT = f"usr/local/lib/python{PYTHON}/dist-packages"
 _USER, _GROUP = 10001, 0
 _STATE = "var/lib/openimds"
@@ -125,11 +128,11 @@ def main() -> None:
 def make_rootfs(work: Path) -> None:
     """Write the root file system of the image, `rootfs.tar`."""
     work.mkdir(parents=True, exist_ok=True)
-    stage_packages(work / "site")
+    stage_packages(work / "site", ROOT / "requirements.lock", architecture())
     keep = ["--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"]
     temporary = work / "tmp"
     temporary.mkdir(exist_ok=True)
-    _run(
+    run(
         *_read_only_but(work),
         "mmdebstrap",
         "--quiet",
@@ -159,86 +162,12 @@ def _read_only_but(folder: Path) -> tuple[str | Path, ...]:
     return "unshare", "--mount", "--propagation=private", "sh", "-c", mounts, "sh"
 
 
-def stage_packages(site: Path) -> None:
-    """Install our wheel and the locked packages that it needs into a folder."""
-    shutil.rmtree(site, ignore_errors=True)
-    wheels = site.with_name("wheel")
-    shutil.rmtree(wheels, ignore_errors=True)
-    pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
-    _run(*pip, "wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", wheels, ROOT)
-    machine = _PLATFORMS[_architecture()]
-    tags = [f"manylinux_2_{minor}_{machine}" for minor in _GLIBC]
-    tags.append(f"manylinux2014_{machine}")
-    install: tuple[str | Path, ...] = (
-        *pip,
-        "install",
-        "--no-deps",
-        "--no-compile",
-        "--only-binary=:all:",
-        "--implementation=cp",
-        f"--python-version={PYTHON}",
-        *(f"--platform={tag}" for tag in tags),
-        "--target",
-        site,
-    )
-    _run(*install, "--require-hashes", "--requirement", ROOT / "requirements.lock")
-    shutil.rmtree(site / "bin", ignore_errors=True)
-    _run(*install, *wheels.glob("openimds-*.whl"))
-    shutil.rmtree(site / "bin", ignore_errors=True)
-    _drop_unneeded(site)
-
-
-def _drop_unneeded(site: Path) -> None:
-    """Remove the packages that serve only to build the wheel, and notes about this machine."""
-    folders = {_normal(_metadata(path)["Name"]): path for path in site.glob("*.dist-info")}
-    needed, waiting = set[str](), ["openimds"]
-    while waiting:
-        name = waiting.pop()
-        if name in folders and name not in needed:
-            needed.add(name)
-            waiting += _requirements(folders[name])
-    for name in folders.keys() - needed:
-        for row in (folders[name] / "RECORD").read_text().splitlines():
-            path = site / row.partition(",")[0]
-            if path.is_relative_to(site) and ".." not in path.parts:
-                path.unlink(missing_ok=True)
-        shutil.rmtree(folders[name])
-    for folder in (folders[name] for name in needed):
-        record = folder / "RECORD"
-        rows = record.read_text().splitlines(keepends=True)
-        # The place of our wheel on this machine, and scripts that `--target` put elsewhere.
-        dropped = ("direct_url.json", "../", "bin/")
-        record.write_text("".join(row for row in rows if not any(part in row for part in dropped)))
-        (folder / "direct_url.json").unlink(missing_ok=True)
-    for path in sorted(site.rglob("*"), reverse=True):
-        if path.is_dir() and not any(path.iterdir()):
-            path.rmdir()
-
-
-def _requirements(folder: Path) -> list[str]:
-    """Return the names that a distribution needs without extras; markers for others are ignored."""
-    rows = _metadata(folder).get_all("Requires-Dist") or []
-    return [
-        _normal(re.split(r"[\s;<>=!~\[(]", row, maxsplit=1)[0])
-        for row in rows
-        if "extra" not in row
-    ]
-
-
-def _metadata(folder: Path) -> Any:  # noqa: ANN401 - a mapping of headers
-    return HeaderParser().parsestr((folder / "METADATA").read_text("utf-8"))
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def finish(root: Path) -> None:
     """Turn a root folder of Debian packages into that of the image."""
     if not (root / "etc/apt/apt.conf.d/00mmdebstrap").exists():
         sys.exit(f"{root} is no root folder that mmdebstrap is making")
     _install_package(root)
-    _run("chroot", root, "/usr/bin/python3", "-c", _COMPILE)
+    run("chroot", root, "/usr/bin/python3", "-c", _COMPILE)
     certificates = (root / _CERTIFICATES).read_bytes()
     for name in UNINSTALLED:
         _uninstall(root, name)
@@ -371,7 +300,7 @@ def make_sbom(root: Path) -> dict[str, Any]:
                 "type": "container",
                 "bom-ref": "image",
                 "name": "openimds",
-                "version": _version(),
+                "version": version(),
                 "licenses": [{"license": {"id": "Apache-2.0"}}],
             },
         },
@@ -395,8 +324,8 @@ def _debian_components(root: Path) -> Iterable[Component]:
 
 def _python_components(root: Path) -> Iterable[Component]:
     for folder in (root / _PACKAGES_AT).glob("*.dist-info"):
-        fields = _metadata(folder)
-        name, version = _normal(fields["Name"]), fields["Version"]
+        fields = metadata(folder)
+        name, version = normal(fields["Name"]), fields["Version"]
         purl = f"pkg:pypi/{name}@{version}"
         row = {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
         if expression := fields["License-Expression"]:
@@ -407,30 +336,30 @@ def _python_components(root: Path) -> Iterable[Component]:
 def make_image(work: Path) -> None:
     """Build the image from `rootfs.tar`, and write its archives and its SBOM to `dist/`."""
     DIST.mkdir(exist_ok=True)
-    built, version = work / "built.tar", _version()
-    _run(
+    built, number = work / "built.tar", version()
+    run(
         "podman",
         "build",
         "--quiet",
         "--format=docker",
-        f"--timestamp={_epoch()}",
-        f"--build-arg=VERSION={version}",
+        f"--timestamp={epoch()}",
+        f"--build-arg=VERSION={number}",
         f"--build-arg=REVISION={_revision()}",
         f"--build-arg=CREATED={_created()}",
         f"--file={CONTEXT / 'Containerfile'}",
         f"--tag={NAME}:latest",
         work,
     )
-    stem = DIST / f"openimds-{version}-linux-{_architecture()}"
+    stem = DIST / f"openimds-{number}-linux-{architecture()}"
     docker, oci = (stem.with_name(f"{stem.name}.{kind}.tar") for kind in ("docker", "oci"))
     for path in (built, docker, oci):
         path.unlink(missing_ok=True)
     save = ("podman", "save", "--quiet")
-    _run(*save, "--format=docker-archive", f"--output={built}", f"{NAME}:latest")
-    normalise(built, docker, [f"{NAME}:latest", f"{NAME}:{version}"])
-    _run("podman", "load", "--quiet", f"--input={docker}")
+    run(*save, "--format=docker-archive", f"--output={built}", f"{NAME}:latest")
+    normalise(built, docker, [f"{NAME}:latest", f"{NAME}:{number}"])
+    run("podman", "load", "--quiet", f"--input={docker}")
     built.unlink()
-    _run(*save, "--format=oci-archive", f"--output={built}", f"{NAME}:latest")
+    run(*save, "--format=oci-archive", f"--output={built}", f"{NAME}:latest")
     repack(built, oci)
     built.unlink()
     shutil.copyfile(work / "sbom.cdx.json", stem.with_name(f"{stem.name}.sbom.cdx.json"))
@@ -474,61 +403,16 @@ def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
 
 def _add(archive: tarfile.TarFile, name: str, size: int, content: IO[bytes]) -> None:
     entry = tarfile.TarInfo(name)
-    entry.size, entry.mtime = size, _epoch()
+    entry.size, entry.mtime = size, epoch()
     archive.addfile(entry, content)
 
 
-def _version() -> str:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    return str(project["version"])
-
-
-def _architecture() -> str:
-    return _output("dpkg", "--print-architecture")
-
-
-def _epoch() -> int:
-    """Return the time of the image: SOURCE_DATE_EPOCH, else that of the last commit."""
-    if given := os.environ.get("SOURCE_DATE_EPOCH"):
-        return int(given)
-    return int(
-        _output("git", "log", "-1", "--format=%ct") or (ROOT / "CHANGELOG.md").stat().st_mtime
-    )
-
-
 def _revision() -> str:
-    return _output("git", "rev-parse", "HEAD") or "unknown"
+    return output("git", "rev-parse", "HEAD") or "unknown"
 
 
 def _created() -> str:
-    return datetime.fromtimestamp(_epoch(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _output(*command: str) -> str:
-    """Return the output of a command, or an empty text if it cannot be had."""
-    try:
-        ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    except OSError:
-        return ""
-    return ran.stdout.strip() if ran.returncode == 0 else ""
-
-
-def _run(*command: str | Path, environment: dict[str, str] | None = None) -> None:
-    """Run a command; print its output only if it fails."""
-    times = {"SOURCE_DATE_EPOCH": str(_epoch())}
-    texts = [str(part) for part in command]
-    ran = subprocess.run(
-        texts,
-        env={**os.environ, **times, **(environment or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if ran.returncode:
-        sys.stderr.write(ran.stdout)
-        sys.exit(f"make image: {Path(texts[0]).name} failed with status {ran.returncode}")
+    return datetime.fromtimestamp(epoch(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 if __name__ == "__main__":

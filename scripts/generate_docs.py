@@ -10,7 +10,9 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from openimds.admin.metrics import METRICS
+from openimds.admin.metrics import CONTROL_LEADS, METRICS
+from openimds.credentials.hosts.register import MAX_HOSTS
+from openimds.dataplane.busiest import MOST_COUNTED
 from openimds.facts.clients import (
     CHAIN_PINS,
     CLIENT_FAULTS,
@@ -27,6 +29,8 @@ from openimds.facts.fields import Derived, Field
 from openimds.facts.lint import RULES
 from openimds.interop.capture.plan import QUESTIONS
 from openimds.interop.capture.question import GENERAL, OF_EVENTS, OPTIONS
+from openimds.log.event import Level
+from openimds.log.events import LOG_EVENTS
 from openimds.settings import SETTINGS
 
 ROOT = Path(__file__).parents[1]
@@ -34,13 +38,19 @@ sys.path.insert(0, str(ROOT))  # It may be run as a file.
 
 from scripts.api_page import api_page  # noqa: E402 - see above
 from scripts.bounds import BOUNDS, value_of  # noqa: E402 - see above
+from scripts.monitoring import alerts, dashboard  # noqa: E402 - see above
 
 EACH = {"": "", GENERAL: "at each api-version", OF_EVENTS: "at each api-version of events"}
 OPTIONAL = {
     key: f"with {row.flag}" + (", the default" if row.default else "")
     for key, row in OPTIONS.items()
 }
-FILLED = ("README.md", "docs/know/compat.md", "docs/know/promises.md")
+FILLED = (
+    "README.md",
+    "docs/know/compat.md",
+    "docs/know/promises.md",
+    "docs/use/monitoring.md",
+)
 """Pages written by people, with generated blocks."""
 _TIME = "the release of the time when Python 3.11 appeared; no older one is looked for"
 WHY_NO_OLDER = {
@@ -48,8 +58,10 @@ WHY_NO_OLDER = {
     "click": "the line of the time when Python 3.11 appeared",
     "cryptography": "the first with `x509.verification`, and with times that have a zone",
     "httptools": "the first whose parser refuses octets above 127 in a target",
+    "jinja2": _TIME,
     "msgspec": "the first with `order` in `json.encode`",
     "prometheus-client": _TIME,
+    "psycopg[binary]": "the first of its line with wheels; no older line is looked for",
     "pyjwt": "the first with `sort_headers`: Entra's header has an order of its own",
     "pytest": "the oldest that the plugin is for",
     "pyyaml": "the first with wheels for Python 3.11",
@@ -282,7 +294,7 @@ def metrics_page() -> str:
             row.kind,
             row.unit,
             ", ".join(code(label) for label in row.labels),
-            row.help,
+            f"{row.help} {row.remedy}".strip(),
         )
         for row in METRICS.values()
     ]
@@ -291,10 +303,25 @@ def metrics_page() -> str:
             "# Metrics",
             WRITTEN,
             (
-                "`GET /metrics` on the admin port answers them in Prometheus' text format, on "
-                "loopback without a token. Values are read at each scrape. A metric with labels "
-                "has a series for each combination that was counted, and none before the first. "
-                "The metrics of the event hook are there with `--event-hook` alone."
+                "`GET /metrics` on the admin port answers them in Prometheus' text format, or in "
+                "that of OpenMetrics if `Accept` asks for it, on loopback without a token. "
+                "`--metrics HOST:PORT` is a listener for them alone, without a token, also of a "
+                "host of a fleet. [Monitoring](../use/monitoring.md) has alerts, a dashboard and a "
+                "scrape configuration."
+            ),
+            (
+                "Values are read at each scrape. A metric with labels has a series for each "
+                "combination that was counted, and none before the first. The metrics of the "
+                "event hook are there with `--event-hook` alone, those of the fleet file with "
+                "`--fleet`, those of `feed` on a host of a fleet. Those with "
+                f"the label `host` have a series for each of up to {MAX_HOSTS:,} hosts that have "
+                f"joined, on the control that leads; those with the label `vm` for the "
+                f"{MOST_COUNTED} busiest VMs. A control that stands by answers "
+                f"`{CONTROL_LEADS}` alone, without a token."
+            ),
+            (
+                "A restart of control sets its counters to 0, one of the host those of guests; "
+                "Prometheus' `rate` and `increase` take that into account."
             ),
             table(("metric", "kind", "unit", "labels", "help"), rows),
             "",
@@ -492,16 +519,58 @@ def bounds() -> str:
     return "\n\n".join(parts)
 
 
-BLOCKS = {"bounds": bounds, "counts": counts, "floors": floors}
+BLOCKS = {"alerts": alerts, "bounds": bounds, "counts": counts, "floors": floors}
+
+
+def log_page() -> str:
+    """Return the page of all events of the operators' log."""
+    rows = [
+        (
+            code(row.name),
+            row.level.title,
+            ", ".join(map(code, row.fields)),
+            str(row.per_minute or ""),
+            row.about,
+        )
+        for row in LOG_EVENTS
+    ]
+    levels = [(level.title, str(level.priority), code(f"<{level.priority}>")) for level in Level]
+    return "\n\n".join(
+        [
+            "# Every event of the log",
+            WRITTEN,
+            (
+                "Each line of the log on stderr is one event. It has `time` (UTC; not in systemd's "
+                "journal, which has its own), `level`, `event` (the name), `message` (a sentence), "
+                "and the fields of its row that it knows. A line has at most 4,096 bytes: of a "
+                "longer one the last fields are left out, and `cut` is true. Of an event with a "
+                "number below *a minute*, further lines are counted and not written: `log.omitted` "
+                "has the count. `server.library` has a level of its own for each record. How to "
+                "read and keep the log: [read the log](../use/log.md)."
+            ),
+            table(("event", "level", "fields", "a minute", "when"), rows),
+            "## Levels",
+            (
+                "`--log-level` is the least level that is written. Lines to systemd's journal "
+                "begin with their priority."
+            ),
+            table(("level", "priority of syslog", "prefix in the journal"), levels),
+            "",
+        ]
+    )
+
+
 PAGES = {
     "docs/know/api.md": api_page,
     "docs/know/fields.md": fields_page,
     "docs/know/fidelity.md": fidelity_page,
+    "docs/know/log.md": log_page,
     "docs/know/metrics.md": metrics_page,
     "docs/know/questions.md": questions_page,
     "docs/know/strict.md": strict_page,
     "docs/use/clients.md": clients_page,
     "docs/use/settings.md": settings_page,
+    "packaging/monitoring/dashboard.json": dashboard,
 }
 
 

@@ -27,9 +27,10 @@ from msgspec import Struct
 import openimds
 from openimds.facts.versions import NEWEST, catalog
 from openimds.fleet.fleet_files import read_fleet
-from openimds.fleet.index import FleetIndex, recent
+from openimds.fleet.index import FleetIndex
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.sqlite import SqliteStore
+from openimds.fleet.vm_entry import recent
 from openimds.protocol.handle import handle
 from openimds.protocol.request import parse_query
 from openimds.protocol.response import Response

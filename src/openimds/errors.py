@@ -5,11 +5,16 @@ that do not fit. A guest's mistake is never an exception: it is a row of `facts.
 """
 
 import errno
+from typing import ClassVar
+
+from msgspec import MsgspecError
 
 SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Error numbers of a system that has no file descriptor, buffer or memory left at the moment."""
 _NO_FILE = "Too many open files"
 _NO_THREAD = "can't start new thread"
+BAD_JSON = (MsgspecError, RecursionError, ValueError)
+"""The errors of decoding what is no JSON, no UTF-8, of another shape, or nested too deeply."""
 FREE_RESOURCES = "free file descriptors, memory and threads"
 MORE_RESOURCES = "Raise the limits (LimitNOFILE= and TasksMax= of systemd; ulimit -Hn, ulimit -Hu)"
 """Expectation and remedy of an operation that met a shortage."""
@@ -18,6 +23,9 @@ MORE_RESOURCES = "Raise the limits (LimitNOFILE= and TasksMax= of systemd; ulimi
 class Error(Exception):
     """A failure that stops a command, with a text that the operator can act on."""
 
+    exit_code: ClassVar[int] = 1
+    """The exit code of the command."""
+
 
 class ConfigError(Error):
     """Bad configuration.
@@ -25,6 +33,8 @@ class ConfigError(Error):
     `where` is the file and the path inside it, `seen` the value, `expected` the values that fit,
     and `hint` the remedy, or empty. A hint that is a question suggests the nearest right word.
     """
+
+    exit_code = 2
 
     def __init__(self, where: str, seen: str, expected: str, hint: str = "") -> None:
         """Keep the four parts, so that a caller can put a file name before `where`."""
@@ -71,3 +81,14 @@ def shortage(error: BaseException | None) -> OSError | None:
             return OSError(errno.EAGAIN, _NO_THREAD)
         error = error.__cause__ or error.__context__
     return None
+
+
+def kind_and_place(error: BaseException) -> str:
+    """Return an unexpected error's type and place; its text may have a secret."""
+    at = error.__traceback__
+    while at and at.tb_next:
+        at = at.tb_next
+    kind = type(error).__name__
+    if at is None:
+        return kind
+    return f"{kind} in {at.tb_frame.f_globals.get('__name__')}, line {at.tb_lineno}"

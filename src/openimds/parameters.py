@@ -11,7 +11,9 @@ This module imports no room, so that every room but `facts` may import it.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +27,8 @@ MOST_ITEMS = 100_000
 LARGEST = 2**53 - 1
 """The largest magnitude of a number: above it a JSON reader may lose digits."""
 
+MOST_OLD_NAMES = 10
+"""The most old names that one warning has."""
 _LONGEST_SHOWN = 60
 _WORDS = {
     str: "a string",
@@ -36,7 +40,15 @@ _WORDS = {
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _WHOLE = re.compile(r"[-+]?[0-9]{1,15}")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+DURATION = "DURATION"
+"""The metavar of a number of seconds, which a text may also give with units."""
+_UNITS_S = (86_400, 3_600, 60, 1)
+_SPAN_OF_UNIT = r"(?:([0-9]{{1,9}}(?:\.[0-9]{{1,9}})?){})?"
+_DURATION = re.compile("-?" + "".join(map(_SPAN_OF_UNIT.format, "dhms")))
 _NUMBER = re.compile(r"[-+]?([0-9]{1,15}\.?[0-9]{0,32}|\.[0-9]{1,32})([eE][-+]?[0-9]{1,3})?")
+
+
+_old_names: ContextVar[dict[str, str] | None] = ContextVar("old_names", default=None)
 
 
 class MisfitError(ValueError):
@@ -49,9 +61,9 @@ class Parameter(Struct, frozen=True):
     `type` is `str`, `bool`, `int`, `float` or `tuple` (a list of strings). `minimum` and `maximum`
     bound a number, the length of a string, or the number of items of a list. With `takes_whole` a
     string may be given as a whole number. `metavar` stands for the value in help texts, such as
-    `SECONDS`. `convert` gets a value of the right type and bounds
-    and returns the final one, or raises `MisfitError`. An optional parameter without `default` is
-    left out of `read_fields`.
+    `FILE`; `DURATION` also lets text give a number of seconds as 10m. `convert` gets a value of the
+    right type and bounds and returns the final one, or raises `MisfitError`. An optional parameter
+    without `default` is left out of `read_fields`.
     """
 
     name: str
@@ -83,6 +95,13 @@ class Parameter(Struct, frozen=True):
         link = "of" if self.minimum is None or self.maximum is None else "from"
         return f"{_WORDS[self.type]} {link} {span}"
 
+    @property
+    def expected_text(self) -> str:
+        """The texts that fit, for an error's `expected …`."""
+        if self.metavar != DURATION:
+            return self.expected
+        return f"{self.expected}: seconds, or a duration such as 90s, 10m or 2h30m"
+
 
 def read_fields(
     parameters: Iterable[Parameter],
@@ -94,8 +113,9 @@ def read_fields(
 ) -> dict[str, Any]:
     """Read a mapping of these parameters and no others; fill in their defaults.
 
-    A null member counts as absent. A member's name may also be in camelCase. `where` is the path of
-    the mapping; an error that concerns the whole mapping names `root` if the path is empty.
+    A null member counts as absent. A member's name is in camelCase, or in the snake_case of its
+    row: `old_names` collects the latter. `where` is the path of the mapping; an error that concerns
+    the whole mapping names `root` if the path is empty.
 
     Raises:
         ConfigError: no mapping, an unknown or missing member, or a value that does not fit.
@@ -129,7 +149,8 @@ def read_value(row: Parameter, value: object, where: str = "", *, text: bool = F
         ConfigError: the value does not fit its row.
     """
     where = where or row.name
-    typed: Any = _parse(row.type, value) if text else value
+    typed: Any = _parse(row, value) if text else value
+    expected = row.expected_text if text else row.expected
     if isinstance(typed, list | tuple) and row.type is tuple:
         typed = tuple(
             _item(item, f"{where}[{place}]", text=text) for place, item in enumerate(typed)
@@ -137,7 +158,7 @@ def read_value(row: Parameter, value: object, where: str = "", *, text: bool = F
     if row.takes_whole and _is_of(int, typed):
         typed = str(typed)
     if not _is_of(row.type, typed):
-        raise ConfigError(where, _shown(value, text=text), row.expected)
+        raise ConfigError(where, _shown(value, text=text), expected)
     if isinstance(typed, str) and not text:
         check_encodable(typed, where)
     if row.choices and typed not in row.choices:
@@ -147,7 +168,7 @@ def read_value(row: Parameter, value: object, where: str = "", *, text: bool = F
     is_low = row.minimum is not None and size < row.minimum
     is_high = row.maximum is not None and size > row.maximum
     if is_low or is_high:
-        raise ConfigError(where, _shown(value, text=text), row.expected)
+        raise ConfigError(where, _shown(value, text=text), expected)
     if row.convert is None:
         return typed
     try:
@@ -204,7 +225,46 @@ def _spelled(value: Mapping[Any, object], rows: Iterable[str], where: str) -> di
         if spelling != name and name in value:
             seen = f'both "{name}" and "{spelling}"'
             raise SpellingError(where, seen, "one of the two", f'Keep "{spelling}"')
+    found = _old_names.get()
+    if found is not None:
+        for spelling in value:
+            if spelling != (usual := camel_case(names[spelling])) and len(found) < MOST_OLD_NAMES:
+                found[path_of(where, spelling)] = usual
     return {spelling: names[spelling] for spelling in value}
+
+
+def parse_duration(text: str) -> float | None:
+    """Return the seconds of a text such as 2h30m; None if it is none."""
+    found = _DURATION.fullmatch(text)
+    if not found or not any(found.groups()):
+        return None
+    pairs = zip(found.groups(), _UNITS_S, strict=True)
+    seconds = sum((float(number) * unit for number, unit in pairs if number), 0.0)
+    seconds = -seconds if text.startswith("-") else seconds
+    return int(seconds) if seconds.is_integer() else seconds
+
+
+@contextmanager
+def old_names() -> Iterator[dict[str, str]]:
+    """Collect the members that are read by their snake_case names of 0.1.0, until 1.0.
+
+    The result has the camelCase name by the path of each of the first ones. Only members of rows
+    are among them: the keys of maps that users fill are their own.
+    """
+    found: dict[str, str] = {}
+    token = _old_names.set(found)
+    try:
+        yield found
+    finally:
+        _old_names.reset(token)
+
+
+def old_names_notice(found: Mapping[str, str]) -> str:
+    """Return the warning about old names; empty without any."""
+    if not found:
+        return ""
+    names = ", ".join(f"{path} (now {usual})" for path, usual in found.items())
+    return f"old names, which 1.0 no longer reads: {names}"
 
 
 def parse_time(text: str) -> float:
@@ -296,8 +356,9 @@ def quote_hint(value: object) -> str:
     return "Put it in quotes" if is_scalar else ""
 
 
-def _parse(kind: type, value: object) -> object:
-    """Return a text as a value of the type, or unchanged if it is none."""
+def _parse(row: Parameter, value: object) -> object:
+    """Return a text as a value of the row's type, or unchanged."""
+    kind = row.type
     if kind is bool and isinstance(value, str | int):
         return _BOOLEANS.get(str(value).lower(), value)
     if not isinstance(value, str):
@@ -306,6 +367,8 @@ def _parse(kind: type, value: object) -> object:
         return int(value)
     if kind is float and _NUMBER.fullmatch(value):
         return float(value)
+    if row.metavar == DURATION and (seconds := parse_duration(value)) is not None:
+        return seconds
     if kind is tuple:
         return [word for part in value.split(",") if (word := part.strip())]
     return value

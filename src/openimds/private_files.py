@@ -9,11 +9,11 @@ of the user's profile counts.
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from openimds.errors import ConfigError, Error
 
@@ -23,6 +23,7 @@ IS_POSIX = os.name == "posix"
 _OTHERS = 0o077
 _WRITE = 0o022
 _GROUP = 0o070
+_GROUP_READ = 0o040
 _NO_WAIT = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _FLAGS = _NO_WAIT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _FOLDER = getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -44,9 +45,74 @@ class UntrustedFileError(Error):
     """A file or folder that another user may have made or changed."""
 
 
+class MirrorError(Error):
+    """A file that its mirror does not take: it is neither written nor removed."""
+
+
+class Mirror(Protocol):
+    """A second place of a folder's files, which has a content before the file does."""
+
+    def save(self, name: str, content: bytes) -> None:
+        """Take a file by its path below the folder, if it is to be mirrored.
+
+        Raises:
+            MirrorError: it cannot be stored.
+        """
+        ...
+
+    def remove(self, name: str) -> None:
+        """Forget a file.
+
+        Raises:
+            MirrorError: it cannot be removed.
+        """
+        ...
+
+    def keep(self, name: str, content: bytes, reason: OSError) -> bool:
+        """Take a file that the disk does not take; return False for another file.
+
+        Raises:
+            MirrorError: it cannot be stored.
+        """
+        ...
+
+
+_mirrors: dict[str, Mirror] = {}
+"""The mirrors by the absolute path of their folder; replaced as a whole."""
+
+
+def attach_mirror(folder: Path, mirror: Mirror) -> None:
+    """Show a mirror the files that are written and removed below a folder."""
+    global _mirrors  # noqa: PLW0603 - readers in other threads see the one or the other
+    _mirrors = {**_mirrors, os.path.abspath(folder): mirror}  # noqa: PTH100 - resolves no link
+
+
+def detach_mirror(folder: Path) -> None:
+    """Undo `attach_mirror`."""
+    global _mirrors  # noqa: PLW0603 - as above
+    own = os.path.abspath(folder)  # noqa: PTH100 - as above
+    _mirrors = {path: mirror for path, mirror in _mirrors.items() if path != own}
+
+
+def _mirrored(path: Path) -> tuple[Mirror, str] | None:
+    """Return the mirror of a file, and the file's path below the mirrored folder."""
+    if not _mirrors:
+        return None
+    whole = Path(os.path.abspath(path))  # noqa: PTH100 - as above
+    for folder, mirror in _mirrors.items():
+        if whole.is_relative_to(folder):
+            return mirror, whole.relative_to(folder).as_posix()
+    return None
+
+
 def is_of_disk(error: OSError) -> bool:
     """Tell whether a full, read-only or broken disk is at fault."""
     return error.errno in _OF_DISK
+
+
+def in_memory(reason: object, loss: str) -> str:
+    """Return the message on what lives in memory because its file cannot be written."""
+    return f"{reason}: {loss} after a restart. Free space on the disk, then restart"
 
 
 def trust_group(name: str) -> None:
@@ -80,6 +146,16 @@ def open_bits(status: os.stat_result, bits: int = _OTHERS) -> int:
     if not IS_POSIX:
         return 0
     return status.st_mode & (bits & ~_GROUP if status.st_gid in _trusted_groups else bits)
+
+
+def exposed_bits(status: os.stat_result) -> int:
+    """Return those permission bits of an operator's secret that let others read or change it.
+
+    A credential of systemd may have root as its user and its group; then the bits of its group are
+    the mask of an access list, which names the user of the service alone.
+    """
+    is_of_root = status.st_uid == status.st_gid == 0
+    return open_bits(status, _OTHERS & ~_GROUP_READ if is_of_root else _OTHERS)
 
 
 def mode_of(status: os.stat_result) -> str:
@@ -211,24 +287,59 @@ def _writable(path: Path, status: os.stat_result, remedy: str) -> UntrustedFileE
     )
 
 
-def write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes, *, is_synced: bool = True) -> None:
     """Write a file, mode 0600, that is whole or absent even after a power cut.
 
-    Its folder is opened once: an exchange of folders meanwhile changes nothing.
+    Its folder is opened once: an exchange of folders meanwhile changes nothing. Where the disk is
+    full, read-only or broken, a mirrored file counts as written once its mirror has it. Without
+    `is_synced` it does not wait for the disk, and a power cut may leave it damaged.
 
     Raises:
         OSError: it cannot be written.
+        MirrorError: the mirror of its folder does not take it.
     """
+    try:
+        _write_whole(path, content, is_synced=is_synced)
+    except OSError as error:
+        found = _mirrored(path) if is_of_disk(error) else None
+        if not (found and found[0].keep(found[1], content, error)):
+            raise
+
+
+def _write_whole(path: Path, content: bytes, *, is_synced: bool) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not IS_POSIX:  # Windows does not open folders.
-        _write(path.with_name(f".{path.name}.new"), path, content, None)
+        new, save = path.with_name(f".{path.name}.new"), _saving(path, content)
+        _write(new, path, content, None, save, is_synced=is_synced)
         return
     folder = os.open(path.parent, os.O_RDONLY | _FOLDER)
     try:
-        _write(Path(f".{path.name}.new"), Path(path.name), content, folder)
-        os.fsync(folder)
+        new = Path(f".{path.name}.new")
+        save = _saving(path, content)
+        _write(new, Path(path.name), content, folder, save, is_synced=is_synced)
+        if is_synced:
+            os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there, from the mirror of its folder first.
+
+    Raises:
+        OSError: it cannot be removed.
+        MirrorError: the mirror does not forget it.
+    """
+    if found := _mirrored(path):
+        mirror, name = found
+        mirror.remove(name)
+    path.unlink(missing_ok=True)
+
+
+def _saving(path: Path, content: bytes) -> Callable[[], None] | None:
+    """Return the call that gives a content to the mirror, or None without one."""
+    found = _mirrored(path)
+    return (lambda: found[0].save(found[1], content)) if found else None
 
 
 def sync(path: Path) -> None:
@@ -241,7 +352,15 @@ def sync(path: Path) -> None:
             os.close(descriptor)
 
 
-def _write(new: Path, path: Path, content: bytes, folder: int | None) -> None:
+def _write(  # noqa: PLR0913 - a file, its folder, its mirror, and the disk
+    new: Path,
+    path: Path,
+    content: bytes,
+    folder: int | None,
+    save: Callable[[], None] | None,
+    *,
+    is_synced: bool,
+) -> None:
     with suppress(FileNotFoundError):
         os.unlink(new, dir_fd=folder)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS
@@ -249,9 +368,12 @@ def _write(new: Path, path: Path, content: bytes, folder: int | None) -> None:
         with os.fdopen(os.open(new, flags, 0o600, dir_fd=folder), "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if is_synced:
+                os.fsync(file.fileno())
+        if save:  # A full disk has failed before, and a rename seldom does.
+            save()
         os.replace(new, path, src_dir_fd=folder, dst_dir_fd=folder)
-    except OSError:
+    except (OSError, MirrorError):
         with suppress(OSError):
             os.unlink(new, dir_fd=folder)
         raise

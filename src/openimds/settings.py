@@ -16,7 +16,7 @@ from openimds.facts.generations import NEWEST as NEWEST_CERTIFICATES
 from openimds.facts.limits import LIMITS
 from openimds.facts.tokens import LIFE_S
 from openimds.facts.versions import GENERAL, NEWEST
-from openimds.parameters import MisfitError, Parameter, check_names, read_value
+from openimds.parameters import DURATION, MisfitError, Parameter, check_names, read_value
 
 FILE_NAME = "openimds.toml"
 CONFIG_VARIABLE = "OPENIMDS_CONFIG"
@@ -32,8 +32,11 @@ _URL_FORM = "http://HOST:PORT/PATH, or https, without a user, a query or a fragm
 class Setting(Parameter, frozen=True):
     """The row of one setting, made from a field of `Settings`.
 
-    A boolean has no `metavar`; on the command line it is `--name` or `--no-name`.
+    A boolean has no `metavar`; on the command line it is `--name` or `--no-name`. The value of a
+    secret one is not logged.
     """
+
+    is_secret: bool = False
 
     @property
     def flag(self) -> str:
@@ -61,11 +64,12 @@ class _Row(Struct, frozen=True):
     minimum: int | None = None
     choices: tuple[str | int, ...] = ()
     convert: Callable[[Any], Any] | None = None
+    is_secret: bool = False
 
 
 def _admin(text: str) -> str:
     """Accept a URL as well: clients read a URL from the same variable."""
-    return text.removeprefix("http://").removesuffix("/")
+    return text.removeprefix("http://").removeprefix("https://").removesuffix("/")
 
 
 def _url(text: str) -> str:
@@ -101,7 +105,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """All settings of a server, in the order of the help.
 
     A field is the only definition of its setting; `SETTINGS` and all that is shown of settings
-    derive from it. Times are seconds.
+    derive from it. A `DURATION` is a number of seconds, or a text such as 24h.
     """
 
     fleet: Annotated[
@@ -120,12 +124,19 @@ class Settings(Struct, frozen=True, kw_only=True):
     listen_hosts: Annotated[
         tuple[str, ...],
         _Row(
-            "Further host names by which clients call loopback listeners of the data plane, "
-            "separated by commas.",
+            "Further host names by which clients on this machine, or through a published port, "
+            "call the data plane, separated by commas.",
             "NAMES",
             convert=_hosts,
         ),
     ] = ()
+    check_hosts: Annotated[
+        bool,
+        _Row(
+            "Check Host and Origin of every caller of the data plane, not only of those on this "
+            "machine: for a published port. Host names without a dot pass."
+        ),
+    ] = False
     admin: Annotated[
         str, _Row("Address of the admin API, or none.", "HOST:PORT", convert=_admin)
     ] = "127.0.0.1:8170"
@@ -133,6 +144,31 @@ class Settings(Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         _Row("Further host names of the admin API, separated by commas.", "NAMES", convert=_names),
     ] = ()
+    admin_cert: Annotated[
+        str,
+        _Row(
+            "Certificates (PEM) of the admin API, which then speaks https; read again when the "
+            "file changes.",
+            "FILE",
+        ),
+    ] = ""
+    admin_key: Annotated[
+        str, _Row("Private key (PEM) of the first certificate in --admin-cert.", "FILE")
+    ] = ""
+    admin_client_ca: Annotated[
+        str,
+        _Row(
+            "CAs (PEM) of client certificates, which the admin API then demands beside the token.",
+            "FILE",
+        ),
+    ] = ""
+    metrics: Annotated[
+        str,
+        _Row(
+            "Address of a listener for /metrics alone, which needs no token, or none.",
+            "HOST:PORT",
+        ),
+    ] = "none"
     state: Annotated[
         str, _Row("State directory; without one, a restart loses every change.", "DIR")
     ] = ""
@@ -226,7 +262,7 @@ class Settings(Struct, frozen=True, kw_only=True):
             "NAME",
         ),
     ] = "own"
-    token_life: Annotated[int, _Row("Lifetime of tokens.", "SECONDS", minimum=60)] = LIFE_S
+    token_life: Annotated[int, _Row("Lifetime of tokens.", DURATION, minimum=60)] = LIFE_S
     unsafe_claims: Annotated[
         bool,
         _Row(
@@ -287,7 +323,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ""
     event_hook: Annotated[
         str,
-        _Row("Webhook of scheduled events: a command (JSON on stdin) or a URL (POST).", "HOOK"),
+        _Row(
+            "Webhook of scheduled events: a command (JSON on stdin) or a URL (POST).",
+            "HOOK",
+            is_secret=True,
+        ),
     ] = ""
     events_activation: Annotated[
         bool,
@@ -332,6 +372,26 @@ class Settings(Struct, frozen=True, kw_only=True):
             choices=(1, 2),
         ),
     ] = 2
+    log_format: Annotated[
+        Literal["auto", "logfmt", "json"],
+        _Row("Form of the log on stderr; auto: logfmt on a terminal, else JSON lines.", "NAME"),
+    ] = "auto"
+    log_level: Annotated[
+        Literal["debug", "info", "notice", "warning", "error"],
+        _Row("Least level of the lines of the log.", "LEVEL"),
+    ] = "info"
+    access_log: Annotated[
+        Literal["off", "sampled", "all"],
+        _Row(
+            "Guests' requests in the log: none, a sample of them, or all. With a sample, too, each "
+            "request is parsed: none is answered from a response kept by the request's bytes.",
+            "WHICH",
+        ),
+    ] = "off"
+    access_sample: Annotated[
+        int,
+        _Row("With --access-log sampled, one request in so many is logged.", "N", minimum=1),
+    ] = 100
     loop: Annotated[
         Literal["auto", "asyncio", "uvloop"],
         _Row("Without effect, and gone with 1.0: the data plane has its own loop.", "NAME"),
@@ -352,6 +412,7 @@ def _setting(field: structs.FieldInfo) -> Setting:
         choices=choices,
         metavar=row.metavar,
         convert=row.convert,
+        is_secret=row.is_secret,
     )
 
 

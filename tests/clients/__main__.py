@@ -5,12 +5,13 @@ import sys
 import pytest
 
 from tests.clients.kits import KITS, make
+from tests.clients.recipes import RECIPES
 from tests.clients.tally import Tally
 
 
 def main(arguments: list[str]) -> int:
     """Return the exit code of the command: 0 if no client failed."""
-    make(KITS.values())
+    make([*KITS.values(), *RECIPES])
     tally = Tally()
     code = pytest.main(["tests/clients", "-q", "-rfE", *arguments], plugins=[tally])
     print(f"\n{tally.table()}")  # noqa: T201 - the purpose of the command

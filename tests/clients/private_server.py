@@ -16,6 +16,7 @@ import pytest
 from msgspec import Struct
 
 from tests.clients.kits import tool
+from tests.support.log_lines import sentences
 from tests.system.machine import PRIVATE, why_unavailable
 from tests.system.process import clean_environment, run
 
@@ -109,9 +110,9 @@ class PrivateServer:
         assert self._do("put", name=name, vm=vm)["status"] in (200, 201)
 
     def stop(self) -> tuple[int, str]:
-        """End the server; return its exit code and its stderr."""
+        """End the server; return its exit code and the sentences of its log."""
         got = self._do("stop")
-        return got["code"], got["err"]
+        return got["code"], sentences(got["err"])
 
     def _do(self, action: str, **arguments: Any) -> dict[str, Any]:
         assert self._process.stdin

@@ -135,9 +135,9 @@ def test_reboot_is_approved_and_the_node_comes_back(pair: Pair, agent: str) -> N
     assert pair.monitor(agent, *ADDRESSES).moved == counted()
     assert pair.attribute("web-1", f"{agent}_curNodeState") == "AVAILABLE"
     assert pair.log() == [
-        (event, "api 127.0.0.1", "declared", "new", "Scheduled", NOW),
+        (event, "api 127.0.0.1 token:local", "declared", "new", "Scheduled", NOW),
         (event, approver, "approved", "Scheduled", "Started", NOW),
-        (event, "api 127.0.0.1", "complete", "Started", "gone", NOW),
+        (event, "api 127.0.0.1 token:local", "complete", "Started", "gone", NOW),
     ]
 
 
@@ -152,6 +152,6 @@ def test_freeze_is_not_approved_and_starts_at_its_time(pair: Pair, agent: str) -
             pair.served.openimds("clock", "--advance", "900")
             pair.served.openimds("event", "wait", event, "--started", "--timeout", "20")
     assert [(who, trigger, at) for _, who, trigger, _, _, at in pair.log()] == [
-        ("api 127.0.0.1", "declared", NOW),
+        ("api 127.0.0.1 token:local", "declared", NOW),
         ("time", "not-before", LATER),
     ]

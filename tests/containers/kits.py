@@ -10,26 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.clients.kits import MADE, ROOT, Kit, _empty, _run, make
-from tests.docs.story import blocks
+from tests.docs.story import file_block
 
 HERE = Path(__file__).parent
 PAGE = ROOT / "docs" / "use" / "testcontainers.md"
-_COMMENTS = ("# ", "// ")
-
-
-def recipe(name: str) -> str:
-    """Return the text of the code block whose first line names this file."""
-    (text,) = (
-        block.text.partition("\n")[2]
-        for block in blocks(PAGE)
-        if block.text.startswith(tuple(f"{comment}{name}\n" for comment in _COMMENTS))
-    )
-    return text
 
 
 def _write(name: str, folder: Path) -> Path:
     path = folder / name
-    path.write_text(recipe(name))
+    path.write_text(file_block(PAGE, name))
     return path
 
 

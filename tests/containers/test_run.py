@@ -67,10 +67,15 @@ def test_hardened_container_answers_and_is_healthy(volume: str) -> None:
             container.run("touch", "/etc/openimds/x")
 
 
-def test_two_lines_are_all_that_a_start_prints() -> None:
+def test_two_lines_and_its_log_are_all_that_a_start_prints() -> None:
     # An engine may allow fewer open files than the default asks for, which is a notice of its own.
     with running("--env=OPENIMDS_MAX_CONNECTIONS=100") as container:
-        notice, ready = container.logs().splitlines()
+        wait_until_ready(container)
+        lines = container.logs().splitlines()
+    events = [json.loads(line)["event"] for line in lines if line.startswith('{"time"')]
+    assert events[0] == "server.starting"
+    assert {*events} <= {"server.starting", "server.ready"}
+    notice, ready = (line for line in lines if not line.startswith('{"time"'))
     assert notice.startswith(f"openimds: no volume holds {VOLUME}/state: this container forgets ")
     assert notice.endswith(f"run it with --volume openimds:{VOLUME}.")
     assert json.loads(ready)["imds"] == "http://0.0.0.0:8169"
@@ -86,6 +91,20 @@ def test_only_the_data_plane_leaves_loopback() -> None:
         rows = container.run("cat", "/proc/1/net/tcp").splitlines()[1:]
     listening = {row.split()[1] for row in rows if row.split()[3] == "0A"}
     assert listening == {"00000000:1FE9", "0100007F:1FEA", "0100007F:1FEB"}
+
+
+def test_published_port_refuses_web_pages() -> None:
+    with running(PUBLISH) as container:
+        url = container.published() + NAME_URL
+        assert get(url, Host="rebound.example")[0] == 403
+        assert get(url, Origin="http://rebound.example")[0] == 403
+        assert [get(url, Host=host)[0] for host in ("localhost", "imds", "127.0.0.1")] == [200] * 3
+
+
+def test_name_with_a_dot_is_listed_for_the_published_port() -> None:
+    with running(PUBLISH, "--env=OPENIMDS_LISTEN_HOSTS=imds.lab") as container:
+        url = container.published() + NAME_URL
+        assert [get(url, Host=host)[0] for host in ("imds.lab", "other.lab")] == [200, 403]
 
 
 def test_port_80_needs_one_capability_and_gets_no_other() -> None:

@@ -54,6 +54,13 @@ def test_vm_is_found_under_its_exact_name(store: Store) -> None:
     assert store.get("") is None
 
 
+def test_many_vms_are_read_at_once(store: Store) -> None:
+    make(store, put("a", b"1"), put("b", b"2"))
+    found = {vm.name: vm for vm in store.get_many(["b", "missing", "a", "A"])}
+    assert found == {"a": store.get("a"), "b": store.get("b")}
+    assert store.get_many([]) == []
+
+
 def test_change_records_author_time_and_previous_body(store: Store) -> None:
     changes = store.write([put("a", b"1", origin="file")], "file fleet.yaml", AT)
     changes += store.write([put("a", b"2")], "api 127.0.0.1", LATER)

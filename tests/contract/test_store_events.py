@@ -71,6 +71,16 @@ def test_log_entries_are_numbered_and_read_by_pages(store: Store) -> None:
     assert store.last_log_entry() == numbers[-1]
 
 
+def test_values_are_found_by_the_beginning_of_their_keys(store: Store) -> None:
+    given = {"leaf/a": b"1", "leaf/\u00e9": b"2", "leaf": b"3", "LEAF/b": b"4", "le%/c": b"5"}
+    store.write_events(EventBatch(values={**given}))
+    assert store.values("leaf/") == {"leaf/a": b"1", "leaf/\u00e9": b"2"}
+    assert store.values("le%") == {"le%/c": b"5"}
+    store.write_events(EventBatch(values={"leaf/a": None}))
+    assert store.values("leaf/") == {"leaf/\u00e9": b"2"}
+    assert store.values("x") == {}
+
+
 def test_events_and_vms_do_not_touch_each_other(store: Store) -> None:
     store.write([Write("a", b"{}", "api")], "ops", AT)
     before = store.page("", 9), store.changes(0, 9), store.revision()

@@ -15,7 +15,9 @@ from hypothesis.stateful import (
 )
 
 from openimds.fleet.store.port import Change, ConflictError, StoredVm, Write
+from openimds.fleet.store.postgres.store import PostgresStore
 from tests.contract.engines import ENGINES, LASTING
+from tests.support.postgres import run
 
 NAMES = st.sampled_from(["a", "b", "B", "é", "中", "a b", "\U0001f600"])
 BODIES = st.none() | st.sampled_from([b"{}", b'{"a":1}', b"", b"\x00\xff"])
@@ -97,6 +99,13 @@ class Machine(RuleBasedStateMachine):
         self.store.close()
         self.store = ENGINES[self.engine](Path(self.folder.name))
 
+    @precondition(lambda self: isinstance(self.store, PostgresStore))
+    @rule()
+    def lose_the_connection(self) -> None:
+        assert isinstance(self.store, PostgresStore)
+        (process,) = self.store._session.read("SELECT pg_backend_pid()")[0]
+        run(self.store.location, "SELECT pg_terminate_backend(%s, 5000)", process)
+
     @rule(name=NAMES)
     def get(self, name: str) -> None:
         assert self.store.get(name) == self.vms.get(name)
@@ -108,11 +117,12 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_engine_behaves_like_a_dict_and_a_list(engine: str) -> None:
+def test_engine_behaves_like_a_dict_and_a_list(engine: str, tmp_path: Path) -> None:
+    ENGINES[engine](tmp_path).close()  # A missing engine skips the test here.
     run_state_machine_as_test(
         type("MachineOfEngine", (Machine,), {"engine": engine}),
         settings=settings(
-            max_examples=40,
+            max_examples=12 if engine == "postgres" else 40,  # A commit takes longer there.
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

@@ -20,7 +20,7 @@ _FILES = {"ini", "json", "python", "yaml"}
 _FILE = re.compile(r"# ([\w.-]+)\n")
 _INSTALLATION = re.compile(r"pip install |make -C openimds pyz")
 _IMAGE = re.compile(r"docker |make -C openimds image")
-_SERVERS = re.compile(r"(make|openimds) serve( --[\w-]+( [^-\s]\S*)?)*\n")
+_SERVERS = re.compile(r"(make|openimds) serve( --[\w-]+( [^-\s]\S*)?)*( 2> [\w.-]+)?\n")
 
 
 class Block(Struct, frozen=True):
@@ -53,6 +53,13 @@ def blocks(page: Path) -> list[Block]:
         Block(found[1], found[2], text.count("\n", 0, found.start()) + 1)
         for found in _BLOCK.finditer(text)
     ]
+
+
+def file_block(page: Path, name: str) -> str:
+    """Return the text of the block whose first line, a comment, names this file."""
+    heads = (f"# {name}\n", f"// {name}\n")
+    (text,) = (block.text for block in blocks(page) if block.text.startswith(heads))
+    return text.partition("\n")[2]
 
 
 def script(page: Path, folder: Path, is_run: Callable[[Block], bool] = runs_anywhere) -> str:

@@ -12,11 +12,23 @@ ELSEWHERE = ("pip install ", "sudo sysctl ")
 
 def test_every_line_of_a_job_is_executed() -> None:
     documents = [yaml.safe_load(block.text) for block in blocks(PAGE) if block.kind == "yaml"]
-    github, gitlab = [document for document in documents if "vms" not in document]
-    steps = [step["run"] for step in github["jobs"]["test"]["steps"] if "run" in step]
-    lines = [line for line in (*steps, *gitlab["test"]["script"]) if not line.startswith(ELSEWHERE)]
+    jobs = [one["jobs"]["test"] for one in documents if "jobs" in one]
+    steps = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+    scripts = [line for one in documents if "test" in one for line in one["test"]["script"]]
+    lines = [line for line in (*steps, *scripts) if not line.startswith(ELSEWHERE)]
     executed = [
         line for block in blocks(PAGE) if block.kind == "sh" for line in block.text.splitlines()
     ]
-    assert len(lines) == 1 + 4
+    assert len(lines) == 1 + 1 + 4 + 1
     assert [line for line in lines if line not in executed] == []
+
+
+def test_files_that_the_jobs_name_exist() -> None:
+    text = PAGE.read_text("utf-8")
+    hooks = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text("utf-8"))
+    assert "uses: ./openimds/packaging/ci " in text
+    assert (ROOT / "packaging/ci/action.yml").is_file()
+    assert "local: openimds/packaging/ci/openimds.gitlab-ci.yml" in text
+    template = yaml.safe_load((ROOT / "packaging/ci/openimds.gitlab-ci.yml").read_text("utf-8"))
+    assert [*template] == [".openimds"]
+    assert [hook["id"] for hook in hooks] == ["openimds-fleet"]

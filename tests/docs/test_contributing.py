@@ -22,6 +22,7 @@ VERSION, FIELD = "2099-01-01", "rackId"
 VALUE = "0d3a9e77-52c1-4f0b-8f3e-94b6a1c7e2d5"
 MOST_FILES = 6
 COPIED = (
+    "packaging/monitoring",
     "docs",
     "scripts",
     "src",

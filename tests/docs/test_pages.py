@@ -18,6 +18,9 @@ from tests.system.process import clean_environment
 
 STORIES = [
     "README.md",
+    "docs/learn/developer.md",
+    "docs/learn/maintenance.md",
+    "docs/learn/operator.md",
     "docs/use/admin.md",
     "docs/use/events.md",
     "docs/use/attested.md",
@@ -32,16 +35,24 @@ STORIES = [
     "docs/use/identity.md",
     "docs/use/import.md",
     "docs/use/laptop.md",
+    "docs/use/log.md",
+    "docs/use/many.md",
+    "docs/use/monitoring.md",
     "docs/use/pytest.md",
     "docs/use/python.md",
+    "docs/use/remote.md",
     "docs/use/requests.md",
 ]
 CONTAINERS = ["docs/use/container.md", "docs/use/docker-compose.md"]
 """Pages that `make containers` executes."""
 INSTALLATION = "docs/use/install.md"
 """The page that `make test-package` executes."""
+DEBIAN = "docs/use/debian.md"
+"""The page that `make test-package` executes in a chroot."""
 HOSTS = {"docs/use/firecracker.md", "docs/use/host.md"}
 """Pages that need a whole machine: named namespaces and host rules."""
+FLEET = "docs/use/fleet-of-hosts.md"
+"""The page that `test_fleet_page` executes, on several machines."""
 MOUNTS = "mount -t tmpfs -o mode=755 tmpfs /run && mkdir /run/netns\n"
 EVERY_PAGE = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 
@@ -84,7 +95,7 @@ def test_page_is_executed_and_prints_its_output(name: str, tmp_path: Path) -> No
 
 
 def test_every_page_with_commands_is_executed() -> None:
-    executed = {*STORIES, *CONTAINERS, INSTALLATION}
+    executed = {*STORIES, *CONTAINERS, INSTALLATION, DEBIAN, FLEET}
     others = [page for page in EVERY_PAGE if str(page.relative_to(ROOT)) not in executed]
     assert {
         str(page) for page in others if any(block.kind == "sh" for block in blocks(page))

@@ -74,10 +74,11 @@ def test_wheel_has_every_file_of_the_package(wheel: Path) -> None:
 def test_metadata_names_the_extras_and_nothing_of_development(wheel: Path) -> None:
     fields = metadata(wheel)
     assert fields["Requires-Python"] == ">=3.11"
-    assert fields.get_all("Provides-Extra") == ["entra", "fast", "test"]
+    assert fields.get_all("Provides-Extra") == ["entra", "fast", "postgres", "test"]
     required = [text for text in fields.get_all("Requires-Dist") or [] if "extra ==" in text]
     assert sorted(text.partition(">=")[0] for text in required) == [
         "azure-identity",
+        "psycopg[binary]",
         "pytest",
         "requests",
     ]

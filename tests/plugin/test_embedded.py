@@ -297,7 +297,7 @@ def test_awaited_call_does_not_block_the_loop() -> None:
             done = False
             while not done:  # The wait began, and this loop goes on.
                 await asyncio.sleep(0)
-                done = bool(imds._imds._server.fleet_service._feeds)
+                done = bool(imds._imds._server.fleet_service.feeds.readers)
             await imds.events.approve(event)
             await waiting
 

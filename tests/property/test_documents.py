@@ -15,7 +15,8 @@ from openimds.protocol.document import as_json, plan_at, tree_at
 from openimds.protocol.handle import Subject, handle
 from openimds.protocol.request import parse_query
 from openimds.protocol.response import Refusal, Response
-from openimds.vm.defaults import _RULES, _Defaults, complete
+from openimds.vm.defaults import _RULES, complete
+from openimds.vm.derivation import Derivation
 from openimds.vm.from_capture import parse_capture
 from openimds.vm.schema_tree import Group, Leaf, Many, newest_tree
 from openimds.vm.types import Vm
@@ -72,7 +73,7 @@ def walk(vm: Vm, node: Group, written: Any, trail: tuple[int, ...] = ()) -> dict
             assert isinstance(member.item, Group)
             if value is None:
                 rule = ONE_BY_RULE.get(member.path)
-                has_one = _RULES[rule](_Defaults(vm), trail) if rule else ""
+                has_one = _RULES[rule](Derivation(vm, _RULES), trail) if rule else ""
                 value = [{}] if has_one or member.path in ONE_BY_DEFAULT else []
             value = [walk(vm, member.item, one, (*trail, i)) for i, one in enumerate(value)]
         elif value is None:
@@ -80,7 +81,7 @@ def walk(vm: Vm, node: Group, written: Any, trail: tuple[int, ...] = ()) -> dict
             assert member.row
             value = member.row.default
             if isinstance(value, Derived):
-                value = _RULES[value](_Defaults(vm), trail)
+                value = _RULES[value](Derivation(vm, _RULES), trail)
         document[node.names.get(key, key)] = value
     return document
 

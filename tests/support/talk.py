@@ -6,13 +6,15 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, cast
 
+from openimds.dataplane.bounds import Bounds
 from openimds.dataplane.connection import Connection
-from openimds.dataplane.dispatcher import Bounds, Dispatcher, PendingProvider, ResponseIndex
+from openimds.dataplane.dispatcher import Dispatcher, PendingProvider, ResponseIndex
 from openimds.dataplane.phase import Phase
 from openimds.dataplane.poll_set import LOST, READ, WRITE
 from openimds.dataplane.reactor import Reactor
 from openimds.facts.versions import NEWEST, catalog
-from openimds.fleet.index import Allowances, FleetIndex, documented_allowances
+from openimds.fleet.index import FleetIndex
+from openimds.fleet.vm_entry import Allowances, documented_allowances
 from openimds.protocol.events.document import document
 from openimds.protocol.pending import EventsDocument, Pending, PendingEventsDocument, Result
 from openimds.vm.fleet_file import parse_fleet
@@ -290,6 +292,7 @@ def a_dispatcher(
     bounds: Bounds | None = None,
     provider: PendingProvider | None = None,
     listen_hosts: frozenset[str] = frozenset(),
+    checks_hosts: bool = False,
 ) -> Dispatcher:
     """Return a dispatcher, without limits unless `allowances` are given."""
     return Dispatcher(
@@ -300,6 +303,7 @@ def a_dispatcher(
         provider=provider or IdleProvider(),
         bounds=bounds or Bounds(),
         listen_hosts=listen_hosts,
+        checks_hosts=checks_hosts,
     )
 
 

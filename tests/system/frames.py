@@ -26,10 +26,12 @@ def frame(to: str, by: str, kind: int, body: bytes, *vlans: int | None) -> bytes
     return mac(to) + mac(by) + tags + struct.pack("!H", kind) + body
 
 
-def syn(source: str, target: str, port: int = 80, acknowledged: int = 0) -> bytes:
+def syn(
+    source: str, target: str, port: int = 80, acknowledged: int = 0, *, by_port: int = _PORT
+) -> bytes:
     """Return an IP packet that opens a TCP connection."""
     from_ip, to_ip = ip_address(source), ip_address(target)
-    head = struct.pack("!HHIIBBHHH", _PORT, port, 1, acknowledged, 5 << 4, 2, 64240, 0, 0)
+    head = struct.pack("!HHIIBBHHH", by_port, port, 1, acknowledged, 5 << 4, 2, 64240, 0, 0)
     pseudo = from_ip.packed + to_ip.packed + struct.pack("!II", len(head), socket.IPPROTO_TCP)
     tcp = head[:16] + struct.pack("!H", _checksum(pseudo + head)) + head[18:]
     if from_ip.version == 6:

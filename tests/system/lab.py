@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.log_lines import sentence
 from tests.system.frames import frame
 from tests.system.machine import Machine, NetnsServer, machine
 from tests.system.process import COMMAND
@@ -79,9 +80,16 @@ class Follow:
         self._process = process
 
     def line(self) -> str:
-        """Wait for its next line."""
+        """Wait for its next line; a line of its log is returned as the sentence."""
         assert self._process.stdout
-        return self._process.stdout.readline().strip()
+        while not (line := sentence(self._process.stdout.readline())) and not self.has_ended:
+            pass
+        return line.strip()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
 
     def lines_until(self, end: str) -> list[str]:
         """Wait for a line, and return those before it."""

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from tests.system.process import COMMAND, clean_environment, next_line
+from tests.support.log_lines import sentences
+from tests.system.process import COMMAND, clean_environment, next_sentence
 
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 UNSHARE = ("unshare", "-Urnmpf", "--mount-proc", "--kill-child")
@@ -59,7 +60,7 @@ class NetnsServer:
     def next_line(self) -> str:
         """Wait for the next line on stderr."""
         assert self._process.stderr
-        return next_line(self._process.stderr.fileno())
+        return next_sentence(self._process.stderr.fileno())
 
     def counter(self, name: str) -> float:
         """Return the value of one line of the metrics."""
@@ -71,7 +72,7 @@ class NetnsServer:
         """End it as an init system would; return its exit code and its stderr."""
         self.signal("TERM")
         _, err = self._process.communicate(timeout=_TIMEOUT_S)
-        return self._process.returncode, err
+        return self._process.returncode, sentences(err)
 
 
 class Machine:
@@ -100,6 +101,7 @@ class Machine:
             env={**self._env, **environment},
         )
         assert code in (None, ran.returncode), f"{command}: {ran.stdout}{ran.stderr}"
+        ran.stderr = sentences(ran.stderr)
         return ran
 
     def start(self, *command: str) -> "subprocess.Popen[str]":

@@ -12,10 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.log_lines import sentence, sentences
+
 _TIMEOUT_S = 60
 COMMAND = [sys.executable, "-m", "openimds"]
 _PORTS = range(20000, 32768)
 """Ports below those that Linux gives to clients and to listeners at port 0."""
+_CHOICE = random.SystemRandom()
+"""Each test begins with the same seed, in all workers: by it they would choose the same ports."""
 
 
 class Server:
@@ -40,11 +44,16 @@ class Server:
         return {"Authorization": f"Bearer {token}"}
 
     def next_line(self) -> str:
-        """Wait for the next line on stderr."""
+        """Wait for the next sentence of its log on stderr, after quiet lines."""
         assert self.process.stderr
-        return next_line(self.process.stderr.fileno())
+        return next_sentence(self.process.stderr.fileno())
 
     def stop(self) -> tuple[int, str]:
+        """End it as an init system would; return its exit code and its sentences."""
+        code, err = self.stop_with_log()
+        return code, sentences(err)
+
+    def stop_with_log(self) -> tuple[int, str]:
         """End it as an init system would; return its exit code and its stderr."""
         self.process.terminate()
         _, err = self.process.communicate(timeout=_TIMEOUT_S)
@@ -90,9 +99,16 @@ def next_line(descriptor: int) -> str:
     return line.decode()
 
 
+def next_sentence(descriptor: int) -> str:
+    """Wait for the next line of a log that is not quiet, as a sentence."""
+    while not (found := sentence(next_line(descriptor))):
+        pass
+    return found
+
+
 def run(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command that ends by itself."""
-    return subprocess.run(
+    """Run a command that ends by itself; its log is returned as sentences."""
+    ended = subprocess.run(
         [*COMMAND, *arguments],
         capture_output=True,
         stdin=subprocess.DEVNULL,
@@ -102,6 +118,8 @@ def run(*arguments: str, cwd: Path, **environment: str) -> "subprocess.Completed
         check=False,
         env=clean_environment({"XDG_STATE_HOME": str(cwd / "state"), **environment}),
     )
+    ended.stderr = sentences(ended.stderr)
+    return ended
 
 
 def clean_environment(more: dict[str, str]) -> dict[str, str]:
@@ -112,7 +130,7 @@ def clean_environment(more: dict[str, str]) -> dict[str, str]:
 def free_port() -> int:
     """Return a free port of loopback that no other process gets unasked."""
     while True:
-        port = random.choice(_PORTS)
+        port = _CHOICE.choice(_PORTS)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

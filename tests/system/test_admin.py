@@ -144,7 +144,11 @@ def test_guests_are_served_while_the_store_fails(tmp_path: Path) -> None:
         other.execute("ALTER TABLE hidden RENAME TO vm")
         assert api.put("/v1/vms/a", json=vm("Standard_B", "127.0.0.1")).status_code == 200
         assert caller.get(SIZE).text == "Standard_B"
-        assert server.stop() == (0, "")
+        code, messages = server.stop()
+        assert code == 0
+        refused, taken = messages.splitlines()
+        assert refused.startswith("openimds: the store takes no change: ")
+        assert taken.startswith("openimds: the store takes changes again, after ")
 
 
 def test_listeners_of_a_vm_open_move_and_close_with_it(tmp_path: Path) -> None:

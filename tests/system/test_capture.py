@@ -2,12 +2,14 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import Queue
 from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -18,7 +20,7 @@ import pytest
 from openimds.facts.versions import GENERAL
 from tests.golden.transcript import transcript
 from tests.system.machine import PRIVATE, why_unavailable
-from tests.system.process import Server, clean_environment, run, serving
+from tests.system.process import COMMAND, Server, clean_environment, run, serving
 
 pytestmark = pytest.mark.system
 
@@ -243,8 +245,8 @@ class OddHandler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def odd_server() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), OddHandler)
+def odd_server(handler: type[BaseHTTPRequestHandler] = OddHandler) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -309,7 +311,7 @@ def test_capture_without_a_url_uses_the_real_address(tmp_path: Path) -> None:
     script = """
     ip link set lo up
     ip address add 169.254.169.254/32 dev lo
-    "$PYTHON" -m openimds serve --listen 169.254.169.254:80 --no-rate-limit > ready &
+    "$PYTHON" -m openimds serve --listen 169.254.169.254:80 --no-rate-limit > ready 2> log &
     server=$!
     until [ -s ready ]; do kill -0 $server || exit 1; done
     "$PYTHON" -m openimds capture --output captured.json --versions newest --per-s 5000
@@ -329,3 +331,48 @@ def test_capture_without_a_url_uses_the_real_address(tmp_path: Path) -> None:
     captured = json.loads((tmp_path / "captured.json").read_bytes())
     assert captured["url"] == "http://169.254.169.254"
     assert got.stderr.endswith(f"{len(captured['exchanges'])} requests compared: no difference\n")
+
+
+@pytest.mark.parametrize("interrupts, code", [(1, 130), (2, 1)])
+def test_interrupt_keeps_the_answers_until_then(tmp_path: Path, interrupts: int, code: int) -> None:
+    processes = Queue[subprocess.Popen[str]]()
+    targets = []
+
+    class Interrupting(OddHandler):
+        """Interrupts the client at its sixth request, before it has the answer."""
+
+        def do_GET(self) -> None:
+            targets.append(self.path)
+            if len(targets) == 6:
+                process = processes.get(timeout=60)
+                assert process.stderr
+                process.send_signal(signal.SIGINT)
+                assert "Ctrl-C again drops all answers" in process.stderr.readline()
+                if interrupts > 1:
+                    process.send_signal(signal.SIGINT)
+                    process.wait(timeout=60)
+            super().do_GET()
+
+    with odd_server(Interrupting) as url:
+        process = subprocess.Popen(
+            [*COMMAND, "capture", "--url", url, "--output", "part.json", *FAST],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env=clean_environment({}),
+        )
+        processes.put(process)
+        # The handler reads its line; two readers at once would share out the lines by chance.
+        process.wait(timeout=60)
+    assert process.stderr
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.returncode == code, err
+    file = tmp_path / "part.json"
+    assert file.exists() == (interrupts == 1)
+    assert len(targets) == 6
+    if interrupts == 1:
+        captured = json.loads(file.read_bytes())
+        assert [row["request"]["target"] for row in captured["exchanges"]] == targets
+        assert all("answer" in row for row in captured["exchanges"])
+        assert re.search(r"left out: \d+ questions after Ctrl-C", err)

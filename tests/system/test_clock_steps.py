@@ -73,7 +73,7 @@ def stage(folder: Path) -> Iterator[Stage]:
     with serving(
         *("--fleet", "fleet.yaml", "--no-rate-limit"),
         cwd=folder,
-        OPENIMDS_TEST_CLOCK=str(clock),
+        CLOCK_OF_TEST=str(clock),
         **python,
     ) as server:
         yield Stage(server, clock)

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
+from tests.support.waiting import until
 from tests.system.machine import Machine, NetnsServer, machine
 from tests.system.process import COMMAND, clean_environment, run, serving
 
@@ -220,6 +221,34 @@ class Disk:
 
 FLEET = {"vms": {"of-file": {"reach": {"address": ["127.0.0.240"]}}}}
 ARGUMENTS = ("--state", "disk/state", "--no-rate-limit", *ALONE)
+
+
+def test_first_start_on_a_full_disk_makes_its_store_later(tmp_path: Path) -> None:
+    with machine(tmp_path, "flock", "mount") as host:
+        disk = Disk(host)
+        disk.fill()
+        with host.serving(FLEET, *ARGUMENTS) as server:
+            assert disk.guest(server, 238)[0] == 200
+            assert disk.guest(server, 190)[0] == 404
+            _, answer = disk.request(server, "GET", "/readyz")
+            assert (answer["status"], "disk" in answer["detail"]) == ("degraded", True), answer
+            assert disk.request(server, "PUT", "/v1/vms/vm-1", body(1, "size-1"))[0] in {401, 503}
+            # A new control has no store either, and reads the file again.
+            host.shell(f"kill -9 $(pgrep -P {server.ready['pid']})")
+            while "control runs again" not in server.next_line():
+                assert disk.guest(server, 238)[0] == 200
+            assert disk.guest(server, 238)[0] == 200
+            disk.free()
+            # The token and the store are tried again every ten seconds.
+            host.shell("until [ -s disk/state/admin-token ]; do sleep 0.1; done")
+            until(lambda: disk.request(server, "GET", "/readyz")[1] == {"status": "ready"})
+            disk.put(server, 1, "size-1")
+            assert disk.guest(server, 1) == (200, "size-1")
+            server.stop()
+        disk.settle()
+        with host.serving(FLEET, *ARGUMENTS) as server:
+            assert disk.guest(server, 1) == (200, "size-1")
+            assert disk.guest(server, 238)[0] == 200
 
 
 def test_disk_that_fills_and_is_freed_loses_nothing(tmp_path: Path) -> None:

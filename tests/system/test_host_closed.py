@@ -122,13 +122,13 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_changed_rules_are_reported_and_replaced(here: Lab, change: str) -> None:
     here.up()
-    assert here.status()["is_up"]
+    assert here.status()["isUp"]
     here.host.shell(change)
     status = here.host.openimds("host", "status", code=1)
     assert status.stdout.startswith(f"{IMDS} is not as it should be: openimds host up\n")
-    assert not here.status()["is_up"]
+    assert not here.status()["isUp"]
     assert not here.up().stdout.startswith("Nothing to do")
-    assert here.status()["is_up"]
+    assert here.status()["isUp"]
     assert here.up().stdout.startswith("Nothing to do")
 
 

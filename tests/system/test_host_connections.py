@@ -7,6 +7,7 @@ time that it takes.
 import json
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ pytestmark = [pytest.mark.system, pytest.mark.netns]
 
 BURST = NEW_CONNECTIONS_BURST
 EXCESS = 20
+PATIENCE_S = 40
 LISTENERS = ",".join((f"{IMDS}:80", f"[{IMDS_6}%br0]:80", f"[{IMDS_6}%pd]:80"))
 OBSERVER = """
 nft add table inet observer
@@ -155,6 +157,39 @@ def test_hundred_connections_at_once_are_answered(tmp_path: Path) -> None:
         assert here.dropped() == {}
 
 
+def half_open(here: Lab) -> int:
+    """Return the number of half-open connections of the host."""
+    return len(here.host.shell("ss -Htn state syn-recv").splitlines())
+
+
+def cookies(here: Lab) -> int:
+    """Return the number of handshakes that the host answered with a cookie."""
+    names, values = (
+        line.split()
+        for line in here.host.shell("cat /proc/net/netstat").splitlines()
+        if line.startswith("TcpExt:")
+    )
+    return int(values[names.index("SyncookiesSent")])
+
+
+@pytest.mark.parametrize("name", ["a", "d"], ids=["bridge", "routed"])
+def test_half_open_connections_end_and_others_are_served(here: Lab, name: str) -> None:
+    others = [other for other in "abd" if other != name]
+    packets = [syn(IPS[name], IMDS, by_port=1024 + number) for number in range(BURST + EXCESS)]
+    # Without its address, the guest's kernel resets none of them.
+    here.host.shell(f"ip -n {name} address flush dev eth0 scope global")
+    with here.serving():
+        here.send(name, *[frame(gateway(here, name), MACS[name], IPV4, one) for one in packets])
+        assert half_open(here) <= BURST
+        assert (opened(here), here.dropped()) == (BURST, {"too_many": EXCESS})
+        assert [here.request(other) for other in others] == [f"web-{other}" for other in others]
+        # By default the kernel keeps them for 63 seconds.
+        end_s = time.monotonic() + PATIENCE_S
+        while half_open(here):
+            assert time.monotonic() < end_s
+    assert cookies(here) == 0
+
+
 HELD = f"""
 import socket, sys
 held = [socket.create_connection(({IMDS!r}, 80)) for _ in range(int(sys.argv[1]))]
@@ -169,7 +204,7 @@ def test_open_connections_of_an_address_are_bounded(tmp_path: Path, name: str) -
     others = [other for other in "abd" if other != name]
     with lab(tmp_path) as here:
         here.up("--most-open", "3")
-        assert here.status()["is_up"]
+        assert here.status()["isUp"]
         with here.serving():
             held = here.host.start("ip", "netns", "exec", name, sys.executable, "-c", HELD, "3")
             assert held.stdout

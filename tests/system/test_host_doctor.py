@@ -42,6 +42,7 @@ def test_machine_without_a_server_has_no_defect(tmp_path: Path) -> None:
             "ports",
         ),
         *(
+            "admin certificate",
             "open files",
             "clock",
             "address",
@@ -123,7 +124,7 @@ def test_token_that_others_can_read_is_wrong(tmp_path: Path) -> None:
     ended = run("doctor", "--state", str(folder), *FREE, cwd=tmp_path)
     assert ended.returncode == 1
     lines = [line.split("\t") for line in ended.stdout.splitlines()]
-    assert lines[0] == ["CHECK", "", "FOUND", "DO"]
+    assert lines[0] == ["CHECK", "RESULT", "FOUND", "DO"]
     path = f"{folder}/admin-token"
     assert ["state", "wrong", f"{path} is open to other users", f"chmod go= {path}"] in lines
 
@@ -211,3 +212,24 @@ def test_check_that_needs_root_is_a_note(here: Lab) -> None:
         assert findings[check] == [
             ("note", "not checked: needs root", "sudo before openimds doctor")
         ]
+
+
+def test_engine_that_is_away_is_wrong_and_no_password_is_printed(tmp_path: Path) -> None:
+    away = ("--store", f"postgresql://me:s3cret@/fleet?host={tmp_path}")
+    for form in ((), ("--json",)):
+        ended = run("doctor", *form, *FREE, *away, cwd=tmp_path)
+        assert ended.returncode == 1
+        assert "s3cret" not in ended.stdout + ended.stderr
+    (row,) = parse(ended.stdout)["store"]
+    assert row[0] == "wrong"
+    assert row[1].startswith(f"PostgreSQL at {tmp_path}:5432, database fleet: ")
+    assert "start the engine, or mend the way to it" in row[1]
+
+
+def test_url_with_a_mistake_is_wrong_by_itself(tmp_path: Path) -> None:
+    store = "postgresql://me:s3cret@db-1/fleet?sslmod=verify-full"
+    ended = run("doctor", "--json", *FREE, cwd=tmp_path, OPENIMDS_STORE=store)
+    (row,) = parse(ended.stdout)["store"]
+    assert (ended.returncode, row[0]) == (1, "wrong")
+    assert 'Did you mean "sslmode"?' in row[1]
+    assert "s3cret" not in ended.stdout

@@ -1,6 +1,8 @@
 """Listeners in network namespaces that stand for guests: `reach.listen: ["netns:NAME"]`."""
 
 import json
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +53,26 @@ def test_azure_local_answers_at_its_address_in_a_namespace(host: Machine) -> Non
         got = host.guest("one", "curl", "-sS", "-H", "Metadata:true", at)
         assert json.loads(got)["encoding"] == "pkcs7"
         assert "169.254.169.253" not in host.shell("ip address")
+
+
+def test_line_of_a_vm_in_a_namespace_works_as_shown(host: Machine) -> None:
+    (host.folder / "fleet.json").write_text(json.dumps(PAIR))
+    in_terminal = (sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])")
+    serve = (*COMMAND, "serve", "--fleet", "fleet.json", *LISTEN, "--public", "none")
+    process = host.start(*in_terminal, *serve)
+    assert process.stdout
+    shown = ""
+    while "Ctrl-C ends it." not in shown or "event=server.ready" not in shown:
+        line = process.stdout.readline()
+        assert line, shown
+        shown += line
+    lines = re.findall(r"^  (.*curl .*?)\s*$", shown, re.MULTILINE)
+    found = [json.loads(host.shell(line))["compute"]["name"] for line in lines]
+    assert found == ["web-1", "web-2"], shown
+    assert lines[0].startswith("ip netns exec one curl -s -H Metadata:true")
+    (pid,) = re.findall(r"event=server\.starting .* pid=(\d+)", shown)
+    host.shell(f"kill -INT {pid}")
+    process.communicate(timeout=60)
 
 
 def test_missing_namespace_stops_the_start(host: Machine) -> None:

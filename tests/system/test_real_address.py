@@ -13,7 +13,7 @@ from tests.system.process import clean_environment
 SCRIPT = """
 ip link set lo up
 ip address add 169.254.169.254/32 dev lo
-"$PYTHON" -m openimds serve --listen 169.254.169.254:80 > ready &
+"$PYTHON" -m openimds serve --listen 169.254.169.254:80 > ready 2> log &
 server=$!
 until [ -s ready ]; do kill -0 $server || exit 1; done
 curl -sS -i -H Metadata:true "http://169.254.169.254/metadata/instance?api-version=2021-02-01"

@@ -68,7 +68,7 @@ def test_start_takes_faults_and_events_of_a_removed_vm(tmp_path: Path) -> None:
     """The file did not change, so that it cannot stop the server."""
     text = (
         f"{FILE}faults: [{{effect: status, status: 410, vms: [web-1]}}]\n"
-        "events: [{type: Reboot, vms: [web-1, db-1], at_s: 86400}]\n"
+        "events: [{type: Reboot, vms: [web-1, db-1], atS: 86400}]\n"
     )
     changed = after(tmp_path, lambda api: api.delete("/v1/vms/web-1"), text)
     assert after(tmp_path, nothing, text) == changed

@@ -7,7 +7,11 @@ import re
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -38,11 +42,12 @@ def client(url: str, source: str | None = None) -> httpx2.Client:
 
 def test_default_server_serves_one_vm(tmp_path: Path) -> None:
     with serving(cwd=tmp_path) as server:
+        port = urlsplit(server.ready["admin"]).port
         assert server.ready == {
             "ready": True,
             "imds": server.url,
             "admin": server.ready["admin"],
-            "token_file": str(tmp_path / "state" / "openimds" / "admin-token"),
+            "token_file": str(tmp_path / "state" / "openimds" / f"admin-token-{port}"),
             "pid": server.process.pid,
             "public": server.ready["public"],
         }
@@ -55,37 +60,63 @@ def test_default_server_serves_one_vm(tmp_path: Path) -> None:
     assert (code, err) == (0, "")
 
 
-def test_lines_shown_on_a_terminal_are_those_of_the_readme(tmp_path: Path) -> None:
+@contextmanager
+def banner(cwd: Path, *arguments: str) -> Iterator[str]:
+    """Serve on a terminal; yield the lines that it shows."""
     screen, terminal = pty.openpty()
     process = subprocess.Popen(
-        [*COMMAND, "serve", "--listen", "127.0.0.1:0", "--admin", "none", "--public", "none"],
+        [*COMMAND, "serve", "--admin", "none", "--public", "none", *arguments],
         stdin=terminal,
         stdout=terminal,
         stderr=subprocess.STDOUT,
-        cwd=tmp_path,
-        env=clean_environment({"HOME": str(tmp_path), "TERM": "dumb"}),
+        cwd=cwd,
+        env=clean_environment({"HOME": str(cwd), "TERM": "dumb"}),
     )
     os.close(terminal)
     shown = ""
     try:
         while "Ctrl-C ends it." not in shown:
             shown += os.read(screen, 4096).decode()
-        document, token = re.findall(r"^  (curl .*)\r$", shown, re.MULTILINE)
-        readme = (ROOT / "README.md").read_text("utf-8").splitlines()
-        pasted = [re.sub(r":\d+/", ":8169/", line) for line in (document, token)]
-        assert [line for line in pasted if line not in readme] == []
-        assert (
-            json.loads(subprocess.check_output(document, shell=True))["compute"]["name"] == "vm-1"
-        )
-        assert (
-            json.loads(subprocess.check_output(token, shell=True))["access_token"].count(".") == 2
-        )
+        yield shown.replace("\r", "")
         process.terminate()
         assert process.wait(20) == 0
     finally:
         process.kill()
         process.wait()
         os.close(screen)
+
+
+def answer(line: str) -> Any:
+    return json.loads(subprocess.check_output(line, shell=True))
+
+
+def test_lines_shown_on_a_terminal_are_those_of_the_readme(tmp_path: Path) -> None:
+    with banner(tmp_path, "--listen", "127.0.0.1:0") as shown:
+        document, token = re.findall(r"^  (curl .*)$", shown, re.MULTILINE)
+        readme = (ROOT / "README.md").read_text("utf-8").splitlines()
+        pasted = [re.sub(r":\d+/", ":8169/", line) for line in (document, token)]
+        assert [line for line in pasted if line not in readme] == []
+        assert answer(document)["compute"]["name"] == "vm-1"
+        assert answer(token)["access_token"].count(".") == 2
+
+
+def test_line_of_each_of_the_first_vms_works_as_shown(tmp_path: Path) -> None:
+    reaches = [
+        {"address": ["10.255.255.1", "127.0.0.31"]},
+        {"listen": [f"unix:{tmp_path / 'a b.sock'}"]},
+        {"listen": ["127.0.0.1:0"], "address": ["10.255.255.3"]},
+        {"address": ["127.0.0.34"]},
+    ]
+    vms = {f"web-{place}": {"reach": reach} for place, reach in enumerate(reaches, 1)}
+    (tmp_path / "fleet.json").write_text(json.dumps({"vms": vms}))
+    with banner(tmp_path, "--listen", "127.0.0.1:0", "--fleet", "fleet.json") as shown:
+        lines = re.findall(r"^(\S+):\n\n  (curl .*)$", shown, re.MULTILINE)
+        assert [name for name, _ in lines] == ["web-1", "web-2", "web-3"]
+        assert [answer(line)["compute"]["name"] for _, line in lines] == [
+            "web-1",
+            "web-2",
+            "web-3",
+        ]
 
 
 def test_vms_are_identified_and_unknown_callers_reported(tmp_path: Path) -> None:

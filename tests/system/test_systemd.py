@@ -15,14 +15,22 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.system.machine import machine
+from tests.support.postgres import KEEPER, PostgresCluster, run
+from tests.support.waiting import until
+from tests.system.machine import Machine, machine
 from tests.system.process import COMMAND, clean_environment, serving
 
 pytestmark = pytest.mark.system
 
 UNITS = Path(__file__).parents[2] / "packaging" / "systemd"
+PAGES = UNITS.parents[1] / "docs" / "use"
 NAME = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
 SIZE = "/metadata/instance/compute/vmSize?api-version=2021-02-01&format=text"
+CREDENTIALS = (
+    "/metadata/instance?api-version=2021-02-01",
+    "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://a.b",
+    "/metadata/attested/document?api-version=2020-09-01",
+)
 ASK = {"Metadata": "true"}
 _FIRST = 3
 
@@ -54,7 +62,38 @@ def test_unit_is_verified_by_systemd(name: str, units: Path) -> None:
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("name, most", [("openimds.service", 1.4), ("openimds-host.service", 4.7)])
+@pytest.mark.parametrize("page", ["host.md", "fleet-of-hosts.md"])
+def test_page_names_units_that_exist(page: str) -> None:
+    section = (PAGES / page).read_text("utf-8").partition("\n## systemd\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(openimds[\w@-]*\.(?:service|socket))`", section))
+    assert {name.replace("@NAME.", "@.") for name in named} <= {one.name for one in UNITS.iterdir()}
+    assert len(named) > 1
+
+
+@pytest.mark.parametrize("unit", sorted(UNITS.iterdir()), ids=lambda path: path.name)
+def test_unit_is_named_by_a_page(unit: Path) -> None:
+    name = unit.name.replace("@.", "@NAME.")
+    assert any(f"`{name}`" in page.read_text("utf-8") for page in PAGES.glob("*.md"))
+
+
+@pytest.mark.parametrize("name", ["openimds-control.service", "openimds-fleet-host.service"])
+def test_files_of_a_unit_are_named_by_the_page(name: str) -> None:
+    page = (PAGES / "fleet-of-hosts.md").read_text("utf-8")
+    files = set(re.findall(r"/etc/openimds/[\w.-]+", (UNITS / name).read_text()))
+    assert len(files) > 1
+    assert {file for file in files if f"`{file}`" not in page} == set()
+
+
+@pytest.mark.parametrize(
+    "name, most",
+    [
+        ("openimds.service", 1.4),
+        ("openimds-host.service", 4.7),
+        ("openimds-control.service", 1.4),
+        ("openimds-fleet-host.service", 1.4),
+        ("openimds-fleet-host-rules.service", 4.7),
+    ],
+)
 def test_exposure_of_a_service_stays_low(name: str, most: float, units: Path) -> None:
     analyze = tool("systemd-analyze")
     words = [analyze, "security", "--offline=true", "--no-pager", str(units / name)]
@@ -82,7 +121,7 @@ def notification(listening: socket.socket) -> str:
 
 
 def test_service_notifies_ready_reload_and_stop(tmp_path: Path) -> None:
-    # A link to a file elsewhere is not watched, so only the reload can show its edits.
+    # The server looks twice a second and lets an edit settle: the reload shows it at once.
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     real = elsewhere / "fleet.yaml"
@@ -96,8 +135,8 @@ def test_service_notifies_ready_reload_and_stop(tmp_path: Path) -> None:
         assert notification(notify) == f"READY=1\nSTATUS=Answers at {server.url}"
         assert notify.recv(1000) == b"WATCHDOG=1"
         assert notify.recv(1000) == b"WATCHDOG=1"
-        real.write_text("vms: {a: {compute: {vmSize: after}}}")
         assert httpx2.get(server.url + SIZE, headers=ASK).text == "before"
+        real.write_text("vms: {a: {compute: {vmSize: after}}}")
         os.kill(server.ready["pid"], 1)
         assert notification(notify).startswith("RELOADING=1\nMONOTONIC_USEC=")
         assert notification(notify) == "READY=1"
@@ -222,13 +261,98 @@ def test_server_runs_with_the_restrictions_of_its_unit(tmp_path: Path) -> None:
         host.shell("mount -t proc -o subset=pid,hidepid=invisible proc /proc")
         confined = (*unprivileged, sys.executable, "-c", _CONFINED)
         with host.serving(fleet, "--state", "kept", before=confined) as server:
-            for path in (
-                "/metadata/instance?api-version=2021-02-01",
-                "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://a.b",
-                "/metadata/attested/document?api-version=2020-09-01",
-            ):
+            for path in CREDENTIALS:
                 words = ("curl", "-sSf", "-H", "Metadata:true", f"{server.ready['imds']}{path}")
                 assert json.loads(host.run(*words).stdout)
             assert server.counter('openimds_requests_total{endpoint="token",status="200"}') == 1
             code, err = server.stop()
         assert (code, err.replace("without MemoryDenyWriteExecute\n", "")) == (0, "")
+
+
+@contextmanager
+def unit(on: Machine, name: str, folder: Path, **more: str) -> Iterator[str]:
+    """Run a unit's words on a machine with its variables and restrictions; yield its state."""
+    text = (UNITS / name).read_text().replace("%d", str(folder)).replace("%H", "rack-1")
+    variables = dict(re.findall(r"^Environment=(\w+)=(.*)$", text, re.MULTILINE)) | more
+    state = variables["OPENIMDS_STATE"] = str(on.folder / Path(variables["OPENIMDS_STATE"]).name)
+    started = re.search(r"^ExecStart=openimds (.*)$", text, re.MULTILINE)
+    assert started
+    process = on.start(
+        *("env", *(f"{name}={value}" for name, value in variables.items())),
+        *(tool("setpriv"), "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"),
+        *(sys.executable, "-c", _CONFINED, *COMMAND, *started[1].split()),
+    )
+    pid = ""
+    try:
+        assert process.stdout
+        lines = iter(process.stdout.readline, "")
+        ready = json.loads(next((line for line in lines if line.startswith('{"ready"')), "{}"))
+        assert ready, process.communicate(timeout=30)
+        pid = str(ready["pid"])
+        yield state
+        on.run("kill", "-s", "TERM", pid)
+        process.communicate(timeout=30)
+        assert process.returncode == 0
+    finally:
+        if pid:
+            on.run("kill", "-s", "KILL", pid, code=None)
+        process.kill()
+        process.communicate(timeout=30)
+
+
+@pytest.mark.netns
+def test_fleet_runs_with_the_restrictions_of_its_units(tmp_path: Path) -> None:
+    folder, notices = tmp_path / "credentials", tmp_path / "notices"
+    folder.mkdir()
+    notices.mkdir()
+    engine = PostgresCluster()
+    try:
+        run(engine.location(""), "CREATE ROLE keeper LOGIN SUPERUSER PASSWORD 's3cret'")
+        engine.folder.chmod(0o711)
+        with machine(tmp_path) as host, manager(tmp_path) as notify, manager(notices) as other:
+            host.shell("mount -t proc -o subset=pid,hidepid=invisible proc /proc")
+
+            def credential(name: str, text: str) -> None:
+                # As systemd makes them where an access list names the user of the service.
+                host.run("install", "-m", "0440", "/dev/stdin", str(folder / name), text=text)
+
+            credential("fleet.key", "ab" * 32)
+            credential("store-password", "s3cret\n")
+            store = f"postgresql://{KEEPER}@/postgres?host={engine.folder}"
+            of_control = {
+                "OPENIMDS_STORE": store,
+                "OPENIMDS_PUBLIC": "none",
+                "NOTIFY_SOCKET": str(tmp_path / "notify"),
+                "WATCHDOG_USEC": "60000000",
+            }
+            of_host = {
+                "OPENIMDS_CONTROL": "127.0.0.1:8172 127.0.0.1:9",
+                "OPENIMDS_LISTEN": "127.0.0.1:8080",
+                "NOTIFY_SOCKET": str(notices / "notify"),
+            }
+            with unit(host, "openimds-control.service", folder, **of_control) as state:
+                assert notification(notify) == "READY=1\nSTATUS=Answers at http://127.0.0.1:8170"
+                assert notify.recv(1000) == b"WATCHDOG=1"
+                ready = "http://127.0.0.1:8170/readyz"
+                until(lambda: host.run("curl", "-sf", ready, code=None).returncode == 0, 30)
+                command = ("control", "host", "add", "rack-1", "--state", state)
+                credential("join-token", host.openimds(*command).stdout)
+                vm = {"host": "rack-1", "identities": {"system": True}}
+                vms = {"vms": {"a": {**vm, "reach": {"address": ["127.0.0.1"]}}}}
+                (tmp_path / "fleet.json").write_text(json.dumps(vms))
+                host.openimds("vm", "put", "fleet.json", "--state", state)
+                for _ in range(2):
+                    with unit(host, "openimds-fleet-host.service", folder, **of_host):
+                        answers = "READY=1\nSTATUS=Answers at http://127.0.0.1:8080"
+                        assert notification(other) == answers
+                        for path in CREDENTIALS:
+                            url = f"http://127.0.0.1:8080{path}"
+                            words = ("curl", "-sSf", "-H", "Metadata:true", url)
+                            assert json.loads(host.run(*words).stdout)
+                    assert notification(other) == "STOPPING=1"
+                    # What systemd gives where the operator has removed the file of the token.
+                    credential("join-token", "\n")
+            assert notification(notify) == "STOPPING=1"
+    finally:
+        engine.stop()
+        shutil.rmtree(engine.folder)

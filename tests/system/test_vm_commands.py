@@ -13,6 +13,7 @@ from tests.system.process import Server, run, serving
 pytestmark = pytest.mark.system
 
 INPUTS = Path(__file__).parents[1] / "unit" / "interop" / "importers" / "inputs"
+HEAD = "NAME\tSIZE\tLOCATION\tZONE\tORIGIN\tREVISION\tSTATE"
 LEAF = "/metadata/instance/compute/zone?api-version=2021-02-01&format=text"
 
 
@@ -54,7 +55,7 @@ def test_vm_is_put_patched_shown_listed_and_removed(server: Server, tmp_path: Pa
     assert (code, json.loads(shown)["compute"]["zone"]) == (0, "2")
     assert vm(server, tmp_path, "list") == (
         0,
-        "NAME\tSIZE\tLOCATION\tZONE\tORIGIN\tREVISION\tSTATE\ndb\t\t\t2\tapi\t4\tserved\n",
+        f"{HEAD}\ndb\tStandard_D2s_v5\twesteurope\t2\tapi\t4\tserved\n",
         "",
     )
     assert vm(server, tmp_path, "remove", "db") == (0, "", "db removed\n")
@@ -160,15 +161,21 @@ def test_impossible_command_is_refused_with_one_line(
 
 
 def test_command_without_a_server_names_the_remedy(tmp_path: Path) -> None:
-    got = run("vm", "list", cwd=tmp_path)
+    where = {"OPENIMDS_ADMIN": "http://127.0.0.1:1"}
+    (tmp_path / "token").write_text("x")
+    for more in ({}, {"OPENIMDS_TOKEN_FILE": "token"}):
+        got = run("vm", "list", cwd=tmp_path, **where, **more)
+        assert (got.returncode, got.stdout) == (1, "")
+        assert got.stderr == (
+            "openimds: no server answers at http://127.0.0.1:1 (connection refused). Type openimds "
+            "serve in another terminal, or set OPENIMDS_ADMIN to the URL of a running server\n"
+        )
+
+
+def test_command_without_the_token_names_its_variable(server: Server, tmp_path: Path) -> None:
+    got = run("vm", "list", cwd=tmp_path, **server.variables | {"OPENIMDS_TOKEN_FILE": "none"})
     assert got.returncode == 2
     assert "expected the token file that the server named when it was ready" in got.stderr
-    (tmp_path / "token").write_text("x")
-    where = {"OPENIMDS_ADMIN": "http://127.0.0.1:1", "OPENIMDS_TOKEN_FILE": "token"}
-    got = run("vm", "list", cwd=tmp_path, **where)
-    assert got.returncode == 1
-    assert got.stderr.startswith("openimds: http://127.0.0.1:1: ")
-    assert "start a server with openimds serve" in got.stderr
 
 
 def test_rotated_token_replaces_the_old_one(server: Server, tmp_path: Path) -> None:

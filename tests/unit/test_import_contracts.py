@@ -23,6 +23,7 @@ VIOLATIONS = {
     "ground": ("errors.py", "import openimds.vm.types", "errors -> openimds.vm.types"),
     "private-files": ("private_files.py", "import openimds.vm.types", "private_files -> openimds"),
     "settings": ("settings.py", "import openimds.vm.types", "settings -> openimds.vm.types"),
+    "log": ("log/new.py", "import openimds.settings", "log.new -> openimds.settings"),
     "vm": ("vm/new.py", "import openimds.settings", "vm.new -> openimds.settings"),
     "protocol": (
         "protocol/new.py",
@@ -43,7 +44,9 @@ VIOLATIONS = {
     "entra": ("linux/checks.py", "import azure.identity", "linux.checks -> azure"),
     "keys": ("new_room/keys.py", "import jwt", "new_room.keys -> jwt"),
     "database": ("new_room/database.py", "import sqlite3", "new_room.database -> sqlite3"),
+    "postgres": ("new_room/postgres.py", "import psycopg", "new_room.postgres -> psycopg"),
     "http-server": ("new_room/web.py", "import starlette.routing", "new_room.web -> starlette"),
+    "templates": ("admin/other.py", "import jinja2", "admin.other -> jinja2"),
     "parser": ("new_room/parser.py", "import httptools", "new_room.parser -> httptools"),
     "terminal": ("new_room/terminal.py", "import click", "new_room.terminal -> click"),
     "kernel": ("new_room/kernel.py", "import ctypes", "new_room.kernel -> ctypes"),

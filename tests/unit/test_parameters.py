@@ -6,13 +6,17 @@ import pytest
 
 from openimds.errors import SpellingError
 from openimds.parameters import (
+    DURATION,
     LARGEST,
+    MOST_OLD_NAMES,
     MisfitError,
     Parameter,
     camel_case,
     check_names,
     describe,
     nearest,
+    old_names,
+    old_names_notice,
     parse_time,
     quote_hint,
     read_fields,
@@ -23,6 +27,7 @@ from tests.unit.vm.refused import Refused, refused
 TEXT = Parameter("name", str, "A name.")
 FLAG = Parameter("flag", bool, "A flag.", default=False)
 COUNT = Parameter("count", int, "A count.", minimum=1, maximum=9)
+WAIT = Parameter("wait_s", float, "", minimum=-1, maximum=86401, metavar=DURATION)
 SPAN = Parameter("span_s", float, "A span.", minimum=0)
 NAMES = Parameter("vms", tuple, "Names.", minimum=1, maximum=3)
 SOURCE = Parameter("source", str, "A source.", choices=("Platform", "User"))
@@ -143,6 +148,15 @@ def test_word_that_is_no_choice_brings_the_nearest(row: Parameter, value: Any, h
         (ADDRESS, "a:80", 80),
         (WORD, 5, "5"),
         (WORD, "soon", "soon"),
+        (WAIT, "7", 7),
+        (WAIT, "1.5", 1.5),
+        (WAIT, "-1", -1),
+        (WAIT, "90s", 90),
+        (WAIT, "2h30m", 9000),
+        (WAIT, "1d1s", 86401),
+        (WAIT, "0.25s", 0.25),
+        (WAIT, "-0.5s", -0.5),
+        (Parameter("life", int, "", metavar=DURATION), "1.5m", 90),
     ],
 )
 def test_text_is_parsed_by_the_type_of_its_row(row: Parameter, text: str, expected: object) -> None:
@@ -172,6 +186,12 @@ def test_text_is_parsed_by_the_type_of_its_row(row: Parameter, text: str, expect
         (NAMES, "", '""'),
         (STATUS, "41", '"41"'),
         (ADDRESS, "a", '"a"'),
+        *(
+            (WAIT, text, f'"{text}"')
+            for text in ("", "-", "10M", "10 m", "m", "1m1h", "-2m", "1ms", "2d", "1e3s")
+        ),
+        (SPAN, "90s", '"90s"'),
+        (Parameter("life", int, "", metavar=DURATION), "0.5s", '"0.5s"'),
     ],
 )
 def test_text_that_cannot_be_parsed_is_refused(row: Parameter, value: object, seen: str) -> None:
@@ -179,6 +199,17 @@ def test_text_that_cannot_be_parsed_is_refused(row: Parameter, value: object, se
         read_value(row, value, "--x", text=True)
 
     assert refused(read)[:2] == ("--x", seen)
+
+
+def test_expectation_of_a_duration_has_examples() -> None:
+    assert WAIT.expected_text == (
+        "a number from -1 to 86401: seconds, or a duration such as 90s, 10m or 2h30m"
+    )
+    assert SPAN.expected_text == SPAN.expected
+
+
+def test_typed_duration_is_a_number() -> None:
+    assert refused(lambda: read_value(WAIT, "90s"))[1] == 'the string "90s"'
 
 
 @pytest.mark.parametrize(
@@ -331,3 +362,25 @@ def test_value_is_described_with_its_type(value: object, expected: str) -> None:
 )
 def test_nearest_name_is_found_in_any_letter_case(word: str, expected: str) -> None:
     assert nearest(word, ["vmSize", "vmId", "location"]) == expected
+
+
+def test_old_names_are_collected_with_their_path() -> None:
+    with old_names() as found:
+        read_fields([SPAN, COUNT], {"span_s": 1, "count": 1}, "faults[0]")
+        read_fields([SPAN], {"spanS": 1})
+        with old_names() as inner:
+            read_fields([WORD], {"retry_after": "1"})
+    read_fields([SPAN], {"span_s": 1})
+    assert found == {"faults[0].span_s": "spanS"}
+    assert inner == {"body.retry_after": "retryAfter"}
+    assert old_names_notice(found) == (
+        "old names, which 1.0 no longer reads: faults[0].span_s (now spanS)"
+    )
+    assert old_names_notice({}) == ""
+
+
+def test_collected_old_names_are_bounded() -> None:
+    with old_names() as found:
+        for place in range(MOST_OLD_NAMES + 5):
+            read_fields([SPAN], {"span_s": 1}, f"events[{place}]")
+    assert len(found) == MOST_OLD_NAMES

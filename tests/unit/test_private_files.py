@@ -15,7 +15,7 @@ from openimds.credentials.tokens.caller_secrets import CallerSecrets, SecretFile
 from openimds.errors import ConfigError
 from openimds.fleet.store.sqlite import SqliteStore
 from openimds.fleet.store.state import State
-from openimds.private_files import UntrustedFileError
+from openimds.private_files import UntrustedFileError, exposed_bits
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="Windows has no owners by number")
 OTHER = 54321
@@ -109,11 +109,19 @@ def test_unknown_state_group_is_an_error(tmp_path: Path) -> None:
         State(tmp_path, "no-such-group")
 
 
-def test_store_that_others_can_read_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["fleet.db", "fleet-schema-2.db", "fleet-salvaged.db-wal"])
+def test_store_that_others_can_read_is_refused(tmp_path: Path, name: str) -> None:
     State(tmp_path).close()
-    SqliteStore(tmp_path / "fleet.db").close()
-    (tmp_path / "fleet.db").chmod(0o640)
-    with pytest.raises(UntrustedFileError, match=r"fleet\.db: saw the mode 0640, expected 0600"):
+    SqliteStore(tmp_path / name).close()
+    (tmp_path / name).chmod(0o640)
+    with pytest.raises(UntrustedFileError, match=rf"{name}: saw the mode 0640, expected 0600"):
+        State(tmp_path)
+
+
+def test_copy_of_a_store_with_two_names_is_refused(tmp_path: Path) -> None:
+    SqliteStore(tmp_path / "fleet-schema-2.db").close()
+    (tmp_path / "other").hardlink_to(tmp_path / "fleet-schema-2.db")
+    with pytest.raises(UntrustedFileError, match=r"fleet-schema-2\.db: saw a file with 2 names"):
         State(tmp_path)
 
 
@@ -207,3 +215,21 @@ def test_failed_write_leaves_the_old_file_alone(
     with pytest.raises(OSError, match="No space"):
         private_files.write(tmp_path / "a", b"new")
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a", b"old")]
+
+
+@pytest.mark.parametrize(
+    "owner, group, mode, bits",
+    [
+        (0, 0, 0o440, 0),
+        (0, 0, 0o460, 0o020),
+        (0, 0, 0o444, 0o004),
+        (0, 7, 0o440, 0o040),
+        (7, 0, 0o440, 0o040),
+        (7, 7, 0o400, 0),
+    ],
+)
+def test_credential_of_systemd_is_no_exposed_secret(
+    owner: int, group: int, mode: int, bits: int
+) -> None:
+    status = os.stat_result((0o100000 | mode, 1, 1, 1, owner, group, 64, 0, 0, 0))
+    assert exposed_bits(status) == bits

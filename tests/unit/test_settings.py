@@ -12,6 +12,8 @@ from openimds.facts.versions import GENERAL, NEWEST
 from openimds.settings import FILE_NAME, SETTINGS, Setting, Settings, resolve, setting
 from tests.unit.vm.refused import Refused, refused
 
+DURATIONS = ": seconds, or a duration such as 90s, 10m or 2h30m"
+
 each = pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row.name)
 PUBLIC_URLS = "http://HOST:PORT/PATH, or https, without a user, a query or a fragment"
 NAMES = ", ".join(row.name for row in SETTINGS)
@@ -163,6 +165,7 @@ def test_names_may_be_text_or_a_list(value: object) -> None:
     "name,value,expected",
     [
         ("admin", "http://127.0.0.1:1/", "127.0.0.1:1"),
+        ("admin", "https://127.0.0.1:1", "127.0.0.1:1"),
         ("public_url", "https://pki.example/", "https://pki.example"),
         ("issuer", "public", "public"),
         ("issuer", "https://issuer.example/", "https://issuer.example"),
@@ -188,7 +191,7 @@ def test_text_is_converted(name: str, value: str, expected: str) -> None:
         ("general_per_s", "\u0665", '"\u0665"', "a whole number of at least 1"),
         ("general_per_s", True, "the boolean true", "a whole number of at least 1"),
         ("general_burst", "few", '"few"', "a whole number of at least 0"),
-        ("token_life", 59, "the number 59", "a whole number of at least 60"),
+        ("token_life", 59, "the number 59", f"a whole number of at least 60{DURATIONS}"),
         ("loop", "trio", '"trio"', "one of auto, asyncio, uvloop"),
         ("loop", 1, "the number 1", "one of auto, asyncio, uvloop"),
         ("loop", "", '""', "one of auto, asyncio, uvloop"),

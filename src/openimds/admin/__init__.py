@@ -9,10 +9,13 @@ are camelCase; bodies are read by parameter rows, which accept the snake_case of
 
 Theory. `handlers` has a file for each resource: types, handlers, rows. A handler takes the services
 behind the port (`services`) and the request, and returns a Struct that the application encodes.
-`auth` checks Host and token before every operation. `metrics` has the rows of the metrics.
+`auth` checks Host and token before every operation. `metric_rows` are the rows of the metrics,
+`metrics` their exposition, `metrics_listener` a small port for them alone; `request_counts` counts
+requests by the path of their row.
 `lazy_server` opens the port at the start and loads the web server at the first connection: a server
 that no operator calls stays small and starts fast; `connection_shares` bounds the connections of a
-port and shares them among addresses. `public_app` serves keys and certificates to verifiers on a
+port and shares them among addresses. `tls_files` reads the certificate of the admin port, and
+`handovers` bounds TLS handshakes. `public_app` serves keys and certificates to verifiers on a
 port of its own.
 
 The room refuses to know how guests are answered: it sees the fleet's index and the metrics source.

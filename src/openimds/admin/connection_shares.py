@@ -32,7 +32,7 @@ class ConnectionShares:
 
     def __init__(self, most: int, kept: int = 0) -> None:
         """Start empty; `most` is the bound, of which `kept` are for proven connections."""
-        self.most, self.kept = most, kept
+        self.most, self.kept, self.refused = most, kept, 0
         self._proven: set[SharingConnection] = set()
         self._open: dict[SharingConnection, str] = {}
         self._counts: Counter[str] = Counter()
@@ -48,6 +48,7 @@ class ConnectionShares:
         if len(self._open) >= self.most or (self.kept and unproven >= self.most - self.kept):
             victim = self._victim(caller)
             if victim is None:
+                self.refused += 1
                 return False
             self.remove(victim)
             victim.give_way()

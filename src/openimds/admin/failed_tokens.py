@@ -9,6 +9,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from ipaddress import IPv6Address, ip_address
 
+from openimds.log.events import ADMIN_TOKEN_FAILED
+
 MOST_ADDRESSES = 1024
 """The addresses with failures that are remembered; the one that failed longest ago is forgotten."""
 FREE = 10
@@ -28,6 +30,7 @@ class TokenFailure(StrEnum):
     ABSENT = "absent"
     MALFORMED = "malformed"
     WRONG = "wrong"
+    EXPIRED = "expired"
 
 
 class FailedTokens:
@@ -62,8 +65,13 @@ class FailedTokens:
         more = f", as did {others} requests before it" if others else ""
         self._reported_s, self._unreported = now_s, 0
         self._notify(
-            f"admin API: a request from {address or 'a unix socket'} has {_TEXTS[kind]}{more}; "
-            "openimds_admin_token_failures_total counts them"
+            ADMIN_TOKEN_FAILED.message(
+                f"admin API: a request from {address or 'a unix socket'} has {_TEXTS[kind]}{more}; "
+                "openimds_admin_token_failures_total counts them",
+                kind=kind.value,
+                peer=address,
+                before=others,
+            )
         )
 
 
@@ -71,6 +79,7 @@ _TEXTS = {
     TokenFailure.ABSENT: "no token",
     TokenFailure.MALFORMED: "an Authorization header that is not Bearer TOKEN",
     TokenFailure.WRONG: "a wrong token",
+    TokenFailure.EXPIRED: "a token that has expired or was rotated",
 }
 
 

@@ -5,7 +5,6 @@ exactly one Host, in the syntax of RFC 9110, with a name that the listener knows
 """
 
 import asyncio
-import re
 from collections.abc import Callable
 from http import HTTPStatus
 
@@ -14,24 +13,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from openimds.admin.host_header import LOOPBACK, HostHeaderError, check_name
 from openimds.errors import Error
 
-_HOST = re.compile(
-    r"(?:\[(?P<six>[0-9A-Fa-f:.]{2,45})\]|(?P<four>[0-9]{1,3}(?:\.[0-9]{1,3}){3})"
-    r"|(?P<name>[A-Za-z0-9_.-]{1,253}))(?::(?P<port>[0-9]{1,5}))?"
-)
-_LARGEST_PORT = 65535
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_LONGEST_SHOWN = 80
 PUBLIC_NAMES = frozenset({"localhost", "host.docker.internal"})
 """Names of the public listener that need no setting; it takes every address, too."""
 
 MoreNames = Callable[[], frozenset[str]]
 """Returns further names. It may block."""
-
-
-class HostHeaderError(Exception):
-    """Raised for a Host that the rule refuses; its text names the fault."""
 
 
 class HostRule:
@@ -47,14 +36,13 @@ class HostRule:
         Raises:
             HostHeaderError: it is missing, twofold, malformed or unknown.
         """
-        name, is_address = _name_of(request)
-        if name not in self.names and not (is_address and self._takes_addresses):
-            raise HostHeaderError(f'Host "{name}" is not a name of this server')
+        values = request.headers.getlist("host")
+        check_name(values, self.names, takes_addresses=self._takes_addresses)
 
 
 def admin_rule(names: frozenset[str]) -> HostRule:
     """Return the rule of the admin API: names of loopback, and these."""
-    return HostRule(_LOOPBACK | names)
+    return HostRule(LOOPBACK | names)
 
 
 class PublicHosts:
@@ -93,20 +81,3 @@ class PublicHosts:
             except Error:  # The certificates cannot be read: the document's own answer says so.
                 raise refused from None
             HostRule(names).check(request)
-
-
-def _name_of(request: Request) -> tuple[str, bool]:
-    """Return the name in Host in lower case, and whether it is an address.
-
-    Raises:
-        HostHeaderError: there is none, or more than one, or it is malformed.
-    """
-    values = request.headers.getlist("host")
-    if len(values) != 1:
-        raise HostHeaderError(f"The request has {len(values) or 'no'} Host headers, expected one")
-    text = values[0].strip(" \t")
-    found = _HOST.fullmatch(text)
-    if not found or int(found["port"] or 0) > _LARGEST_PORT:
-        raise HostHeaderError(f'Host "{text[:_LONGEST_SHOWN]}" is not HOST or HOST:PORT')
-    address = found["six"] or found["four"]
-    return (address or found["name"]).lower(), bool(address)

@@ -55,6 +55,7 @@ def list_type(item: Any) -> Any:  # noqa: ANN401 - a type form
     return GenericAlias(list, (item,))
 
 
-def page_type(name: str, item: Any) -> Any:  # noqa: ANN401 - a type form
-    """Return the page type of an item type made at run time."""
-    return defstruct(name, [("items", list_type(item)), ("next", str | None)], frozen=True)
+def page_type(name: str, item: Any, *more: tuple[str, Any]) -> Any:  # noqa: ANN401 - a type form
+    """Return the page type of an item type; `more` are other members."""
+    members = [("items", list_type(item)), ("next", str | None), *more]
+    return defstruct(name, members, frozen=True)

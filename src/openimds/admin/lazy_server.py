@@ -13,14 +13,12 @@ import logging
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from ssl import SSLContext
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from msgspec import Struct
-
 from openimds.admin.connection_shares import ConnectionShares
+from openimds.admin.handovers import Handovers, TlsListeners
 from openimds.errors import SHORTAGES, ConfigError, shortage
+from openimds.log.events import PORT_CLOSED
 
 if TYPE_CHECKING:
     import uvicorn
@@ -36,9 +34,7 @@ _BURST = 8
 PAUSE_S = 1.0
 """The pause of accepting and loading when the system has no file descriptor left."""
 HEAD_S = 10.0
-"""The longest time for the head of a request, and for a TLS handshake."""
-MOST_HANDSHAKES = 64
-"""TLS handshakes at one time; a connection beyond them is closed."""
+"""The longest time for the head of a request."""
 
 END_CONNECTION = "openimds.end_connection"
 """The extension of a request's scope whose `end` ends the connection without a response."""
@@ -209,17 +205,11 @@ def bind(setting: str, address: tuple[str, int]) -> socket.socket:
         ) from None
 
 
-def url_of(listening: socket.socket) -> str:
-    """Return the URL of a listening socket."""
+def url_of(listening: socket.socket, *, is_tls: bool = False) -> str:
+    """Return the URL of a listening socket; with `is_tls` it is one of https."""
     host, port = listening.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-class TlsListeners(Struct, frozen=True):
-    """Listening sockets of https, and the certificate that they show."""
-
-    sockets: tuple[socket.socket, ...]
-    context: SSLContext
+    scheme = "https" if is_tls else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class LazyServer:
@@ -245,12 +235,12 @@ class LazyServer:
         self._make, self._notify, self._setting = make, notify, setting
         self._on_shortage, self._call_later = on_shortage, call_later
         # A part is kept for callers with a token; the public port has none.
-        self._shares = ConnectionShares(most, most // 4 if setting == "admin" else 0)
+        self.shares = ConnectionShares(most, most // 4 if setting == "admin" else 0)
         self._tls = tls
         self._sockets = [*sockets, *(tls.sockets if tls else ())]
         self._task: asyncio.Task[None] | None = None
         self._server: uvicorn.Server | None = None
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._handovers = Handovers()
         self._is_paused = self._is_closed = False
         for listening in self._sockets:
             listening.settimeout(0)
@@ -258,7 +248,7 @@ class LazyServer:
                 # Connections inherit it. asyncio sets it only where a socket names its protocol;
                 # without it the second part of an answer waits 40 ms for an acknowledgement.
                 listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.url = url_of(self._sockets[0])
+        self.url = url_of(self._sockets[0], is_tls=not sockets)
 
     def open(self) -> None:
         """Wait for connections; the first one loads the web server."""
@@ -294,8 +284,12 @@ class LazyServer:
                 self._pause(reason)
                 return
             self._notify(
-                f"internal error in the server of --{self._setting}, which is closed now: "
-                f"{error!r}; please report it"
+                PORT_CLOSED.message(
+                    f"internal error in the server of --{self._setting}, which is closed now: "
+                    f"{error!r}; please report it",
+                    setting=self._setting,
+                    error=type(error).__name__,
+                )
             )
             self._stop_waiting()
             self.shut()
@@ -319,7 +313,7 @@ class LazyServer:
         """Accept a few connections, and hand them to the web server."""
         for _ in range(_BURST):
             try:
-                accepted, _ = listening.accept()
+                accepted, peer = listening.accept()
             except BlockingIOError:
                 return
             except OSError as error:
@@ -327,13 +321,10 @@ class LazyServer:
                     self._pause(error)
                     return
                 continue  # The caller has gone.
-            context = self._tls.context if self._tls and listening in self._tls.sockets else None
-            if context and len(self._connecting) >= MOST_HANDSHAKES:
-                accepted.close()
-                continue
-            task = asyncio.create_task(_hand_over(server, accepted, context))
-            self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+            is_tls = self._tls is not None and listening in self._tls.sockets
+            context = self._tls.context() if self._tls and is_tls else None
+            caller = peer[0] if isinstance(peer, tuple) else ""
+            self._handovers.begin(server, accepted, caller, context)
 
     def _load(self) -> "uvicorn.Server":
         import uvicorn  # noqa: PLC0415 - the reason of this module
@@ -351,7 +342,7 @@ class LazyServer:
         class AdminConnection(Guarded, HttpToolsProtocol):
             """A connection of this server."""
 
-            shares: ClassVar[ConnectionShares] = self._shares
+            shares: ClassVar[ConnectionShares] = self.shares
 
         # Bytes that are not HTTP are logged below this level; internal errors at it.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
@@ -381,19 +372,3 @@ class LazyServer:
         if self._task:
             await asyncio.wait({self._task}, timeout=_GRACE_S + 1)
         self.shut()
-
-
-async def _hand_over(
-    server: "uvicorn.Server", accepted: socket.socket, tls: SSLContext | None
-) -> None:
-    """Make a connection of the web server from an accepted socket, with TLS if present."""
-    protocol_class: Any = server.config.http_protocol_class
-    make = partial(
-        protocol_class, config=server.config, server_state=server.server_state, app_state={}
-    )
-    try:
-        await asyncio.get_running_loop().connect_accepted_socket(
-            make, accepted, ssl=tls, ssl_handshake_timeout=HEAD_S if tls else None
-        )
-    except OSError:  # The caller has gone, or does not trust the certificate.
-        accepted.close()

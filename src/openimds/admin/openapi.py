@@ -16,7 +16,18 @@ from openimds.admin.problem import MEDIA, ProblemDetails
 Json = dict[str, Any]
 
 OPENAPI_VERSION = "3.1.0"
-INFO = {"title": "OpenIMDS admin API", "version": __version__}
+INFO = {
+    "title": "OpenIMDS admin API",
+    "version": __version__,
+    "summary": "VMs, scheduled events, faults and credentials of a running server.",
+    "description": "Send a token as `Authorization: Bearer TOKEN`: `openimds token path` names the "
+    "file of the first one, `openimds token add` makes others with a role. A role includes those "
+    "before it: `read`, `operate`, `admin`. Lists are `{items, next}`; `next` is the `cursor` of "
+    "the next page, or null. Errors are problems of RFC 9457; those of a body have the members "
+    "`where`, `seen` and `expected`. Names are camelCase; the snake_case of 0.1.0 in a body is "
+    "read until 1.0, and named in the header `Warning` of the answer.",
+    "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+}
 
 _TEXT: Json = {"type": "string"}
 _NAME: Json = {**_TEXT, "minLength": 1, "maxLength": 256, "pattern": "^[^/]+$"}
@@ -88,7 +99,7 @@ def _operation(row: Operation, schemas: _Schemas) -> Json:
     }
     # Bytes that are not HTTP are 400 at every path. 401 and 421 come from the checks before every
     # operation that is not open.
-    checks = () if row.is_open else (401,)
+    checks = () if row.is_open else (401, 403)
     for status in (400, *row.problems, *checks, 421):
         problem = {"schema": schemas.problem}
         phrase = HTTPStatus(status).phrase
@@ -98,11 +109,12 @@ def _operation(row: Operation, schemas: _Schemas) -> Json:
         "tags": [row.tag.title],
         "summary": row.summary,
         "responses": answers,
-        "security": [] if row.is_open else [{"token": []}],
+        "security": _security(row),
         "x-codeSamples": [{"lang": "Shell", "source": curl(row)}],
     }
-    if row.description:
-        operation["description"] = row.description
+    role = "" if row.is_open else f"Needs a token of the role `{row.role}`."
+    if description := " ".join(filter(None, (row.description, role))):
+        operation["description"] = description
     if parameters := [
         *_path_parameters(row),
         *map(_query, row.queries),
@@ -114,8 +126,18 @@ def _operation(row: Operation, schemas: _Schemas) -> Json:
     return operation
 
 
+def _security(row: Operation) -> list[Json]:
+    """Return the alternatives of access: a token of a role, or on loopback nothing."""
+    if row.is_open:
+        return []
+    token = {"token": [row.role.value]}
+    return [{}, token] if row.is_open_on_loopback else [token]
+
+
 def _content(body: Content, schemas: _Schemas) -> Json:
-    content = {"schema": schemas.of(body.type), "example": example_value(body)}
+    # Viewers take the members of a plain `example` for several examples.
+    examples = {"usual": {"value": example_value(body)}}
+    content = {"schema": schemas.of(body.type), "examples": examples}
     return dict.fromkeys(body.media, content)
 
 
@@ -156,7 +178,7 @@ def _header(name: str) -> Json:
 def curl(row: Operation) -> str:
     """Return a command that calls an operation as its examples have it."""
     words = ["curl"] if row.method == "GET" else ["curl", "-X", row.method]
-    if not row.is_open:
+    if not row.is_open and not row.is_open_on_loopback:
         words += ["-H", '"Authorization: Bearer $(cat "$(openimds token path)")"']
     if row.takes:
         body = msgspec.json.encode(example_value(row.takes)).decode()

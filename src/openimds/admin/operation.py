@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from openimds.admin.problem import bad_query
+from openimds.admin.roles import Role
 from openimds.admin.services import AdminServices
 from openimds.errors import ConfigError
 from openimds.parameters import Parameter, read_value
@@ -34,6 +35,8 @@ class Tag(Enum):
     REQUESTS = "Recorded requests of guests."
     CHANGES = "The changes of VMs."
     SERVER = "The server itself."
+    HOSTS = "The hosts of a fleet of hosts, and the VMs placed on them."
+    ACCESS = "The tokens of this API."
 
     @property
     def title(self) -> str:
@@ -85,7 +88,9 @@ class Operation(Struct, frozen=True, kw_only=True):
     """One operation of the admin API, with the handler that does it.
 
     `answers` are the bodies of success by status, the usual status first. `problems` are the
-    statuses of its errors, all in the shape of a problem.
+    statuses of its errors, all in the shape of a problem. `role` is that of a token that may call
+    it. No token is needed with `is_open`, and with `is_open_on_loopback` none by callers of this
+    machine.
     """
 
     name: str
@@ -101,7 +106,9 @@ class Operation(Struct, frozen=True, kw_only=True):
     queries: tuple[QueryParameter, ...] = ()
     headers: tuple[str, ...] = ()
     takes: Content | None = None
+    role: Role = Role.ADMIN
     is_open: bool = False
+    is_open_on_loopback: bool = False
 
     @property
     def status(self) -> int:

@@ -1,23 +1,30 @@
 """Every operation of the admin API: the source of routes and of the OpenAPI document."""
 
 from openimds.admin.handlers import (
+    admin_tokens,
     certificates,
     changes,
     clock,
     events,
     faults,
+    hosts,
     identities,
     rehearsal,
     requests,
     scenarios,
     server,
     tokens,
+    viewer,
+    vm_batches,
+    vm_list,
     vms,
 )
 from openimds.admin.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
+    *vm_list.OPERATIONS,
     *vms.OPERATIONS,
+    *vm_batches.OPERATIONS,
     *identities.OPERATIONS,
     *tokens.OPERATIONS,
     *certificates.OPERATIONS,
@@ -29,4 +36,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *requests.OPERATIONS,
     *changes.OPERATIONS,
     *server.OPERATIONS,
+    *viewer.OPERATIONS,
+    *hosts.OPERATIONS,
+    *admin_tokens.OPERATIONS,
 )

@@ -2,7 +2,7 @@
 
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec.json
 from msgspec import Struct
@@ -81,6 +81,32 @@ class Page(Struct, Generic[T], frozen=True):
 
     items: Sequence[T]
     next: str | None
+
+
+class NamedItem(Protocol):
+    """An item of a list in the order of its names."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+
+N = TypeVar("N", bound=NamedItem)
+
+
+def named_page(request: Request, items: Callable[[], Iterable[N]]) -> tuple[list[N], str | None]:
+    """Return the items of a request's page, and the cursor of the next one.
+
+    `items` returns all, in the order of their names, once the request is known to fit.
+
+    Raises:
+        ProblemError: 400, a limit or a cursor that does not fit.
+    """
+    limit, after = LIMIT.read(request), decode_cursor(request, str, "")
+    left = [item for item in items() if item.name > after]
+    shown = left[:limit]
+    return shown, encode_cursor(shown[-1].name) if len(left) > limit else None
 
 
 def number_cursor(request: Request) -> int:

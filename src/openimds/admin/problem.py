@@ -91,3 +91,8 @@ def encode(problem: ProblemDetails) -> bytes:
 def response(problem: ProblemDetails, headers: dict[str, str] | None = None) -> Response:
     """Return the response that carries a problem."""
     return Response(encode(problem), problem.status, headers, MEDIA)
+
+
+def problem_response(status: HTTPStatus, detail: str) -> Response:
+    """Return the response that carries a problem with a detail alone."""
+    return response(ProblemDetails(status.phrase, status.value, detail))

@@ -22,6 +22,7 @@ from openimds.errors import Error
 from openimds.facts.attested import ALTERNATE_PATH, ISSUERS_PATH
 from openimds.facts.revocation import CRL_PATH, CRL_TYPE, MAX_OCSP_REQUEST, OCSP_PATH, OCSP_TYPE
 from openimds.facts.tokens import MULTI_TENANT
+from openimds.log.events import PUBLICATION_TROUBLE
 
 _JSON = "application/json"
 _WELL_KNOWN = ".well-known/openid-configuration"
@@ -235,7 +236,7 @@ async def _unknown(_: Request, error: Exception) -> Response:
 
 def _failed(notify: Callable[[str], None]) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handler(_: Request, error: Exception) -> Response:
-        notify(str(error))
+        notify(PUBLICATION_TROUBLE.message(str(error)))
         # The text of the error is for the operator: it names files of this machine.
         text = "The document cannot be read at the moment; the operator was notified of the reason"
         return _error(HTTPStatus.SERVICE_UNAVAILABLE, text)

@@ -33,6 +33,7 @@ from openimds.facts.public_faults import (
     STALE,
 )
 from openimds.facts.revocation import CRL_TYPE, MAX_OCSP_REQUEST, OCSP_TYPE
+from openimds.log.events import PUBLICATION_TROUBLE
 from openimds.protocol.faults.fault import Fault
 from openimds.protocol.faults.public_request import PublicRequest, public_request
 
@@ -172,7 +173,7 @@ class FaultyPublicApplication:
             spoilt = await asyncio.to_thread(self._spoil, asked, answer)
             return spoilt or await self._unknown_root(asked)
         except Error as error:
-            self._notify(str(error))
+            self._notify(PUBLICATION_TROUBLE.message(str(error)))
             return _page(HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _spoil(self, asked: PublicRequest, answer: str) -> Response | None:

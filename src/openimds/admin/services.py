@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from openimds.admin.failed_tokens import FailedTokens
-from openimds.admin.metrics import MetricsSource
+from openimds.admin.metrics import MetricsSource, Samples
+from openimds.admin.request_counts import RequestCounts
 from openimds.admin.token import AdminToken
+from openimds.admin.token_registry import TokenRegistry
 from openimds.events.service import EventsService
 from openimds.faults import FaultService
 from openimds.fleet.service import FleetService
@@ -126,12 +128,22 @@ class RequestRecording(Protocol):
         """The number of records kept for each VM; 0 if recording is off."""
         ...
 
+    @property
+    def is_of_hosts(self) -> bool:
+        """Whether hosts keep the records: only those of one VM can be read then."""
+        ...
+
+    @property
+    def clears(self) -> int:
+        """The number of times that all records were dropped."""
+        ...
+
     async def last_number(self) -> int:
         """Return the number of the last request."""
         ...
 
-    async def records(self, vm: str | None = None) -> tuple[Record, ...]:
-        """Return the records, oldest first: of a VM, of unknown callers (""), or all (None)."""
+    async def records(self, vm: str | None = None, since: int = 0) -> tuple[Record, ...]:
+        """Return records after a number, oldest first: of a VM, unknown callers (""), or all."""
         ...
 
     async def clear(self) -> None:
@@ -151,6 +163,74 @@ class RequestRecording(Protocol):
         ...
 
 
+class HostStanding(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A host of a fleet of hosts; times are seconds since 1970.
+
+    `revision` is the one that it shows, None while it is not connected; `is_settled` tells that it
+    shows all that was changed. `unshown_age_s` is the age of the oldest change that it is not known
+    to show, 0 without one; `unshown_vms` and `unshown_scopes` count the changed VMs and scopes of
+    events, None while it is not connected. `silent_s` is the time since it last answered, or since
+    this control leads; None for a host that has not joined. `refused` are the VMs that it could not
+    take, with the reasons. `sent_vms` counts the VMs that it was sent since it connected: it keeps
+    those that it has. `leaf_failure` is the reason why control certified no leaves for attested
+    documents at its last request, or empty. `join_token_reuses` counts the attempts of other
+    machines to use its spent join token.
+    """
+
+    name: str
+    state: str
+    vms: int
+    is_connected: bool
+    is_settled: bool
+    revision: int | None
+    release: str
+    silent_s: float | None
+    unshown_vms: int | None
+    unshown_scopes: int | None
+    unshown_age_s: float
+    sent_vms: int | None
+    refused: dict[str, str]
+    leaf_failure: str
+    join_token_reuses: int
+    invited_s: float | None
+    joined_s: float | None
+    certificate_ends_s: float | None
+
+
+class HostsAdmin(Protocol):
+    """The hosts of a fleet of hosts."""
+
+    async def invite(self, name: str, *, is_admin: bool) -> str:
+        """Return a join token for a host.
+
+        Raises:
+            ConfigError: the name does not fit, or needs another role.
+            StoreError: the store takes no change.
+        """
+        ...
+
+    async def revoke(self, name: str) -> None:
+        """End the certificates, the join token and the connection of a host.
+
+        Raises:
+            ConfigError: there is no such host.
+            StoreError: the store takes no change.
+        """
+        ...
+
+    def standings(self) -> list[HostStanding]:
+        """Return the standing of every known host, by name."""
+        ...
+
+    def lacking(self, vm: str) -> list[str]:
+        """Return the hosts of a VM that do not show its newest state."""
+        ...
+
+    def samples(self) -> Mapping[str, Samples]:
+        """Return the values of the metrics of hosts by the name of a row."""
+        ...
+
+
 class AdminServices(Struct, frozen=True, kw_only=True):
     """Everything that the handlers of the admin API call."""
 
@@ -164,4 +244,9 @@ class AdminServices(Struct, frozen=True, kw_only=True):
     check_host: Callable[[], Awaitable[None]]
     metrics: MetricsSource
     token: AdminToken
+    tokens: TokenRegistry
     failed_tokens: FailedTokens
+    hosts: HostsAdmin | None = None
+    request_counts: RequestCounts = field(default_factory=RequestCounts)
+    notify: Callable[[str], None] = lambda _: None
+    """Takes the messages of the log."""

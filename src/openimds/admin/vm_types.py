@@ -21,9 +21,9 @@ class TagPair(Struct, frozen=True):
     value: str | UnsetType = UNSET
 
 
-Tags: TypeAlias = dict[str, str] | str | list[TagPair] | None
+Tags: TypeAlias = dict[str, str] | str | list[TagPair | None]
 """Tags as a mapping, as `name:value;…`, or as a list of pairs."""
-_TAGS = {"tags": Tags, "tagsList": Tags}
+_TAGS = {"tags": Tags, "tagsList": Tags | None}
 _READ_ONLY = {"readOnly": True}
 _Name: TypeAlias = Annotated[str, Meta(description="The name in the path.")]
 _Revision: TypeAlias = Annotated[int, Meta(extra_json_schema=_READ_ONLY)]
@@ -34,13 +34,23 @@ _Quarantined: TypeAlias = Annotated[
     str,
     Meta(description="The reason why it is not served.", extra_json_schema=_READ_ONLY),
 ]
+_Redacted: TypeAlias = Annotated[
+    list[str],
+    Meta(
+        description="Members that are left out: the token's role is below admin.",
+        extra_json_schema=_READ_ONLY,
+    ),
+]
 _HEAD: dict[str, Any] = {"name": _Name, "revision": _Revision, "origin": _Origin}
-READ_ONLY: dict[str, Any] = {**_HEAD, "quarantined": _Quarantined}
+READ_ONLY: dict[str, Any] = {**_HEAD, "quarantined": _Quarantined, "redacted": _Redacted}
 """The members of a VM in the admin API that a fleet file does not have."""
 
 
 def json_type(node: Node, name: str) -> Any:  # noqa: ANN401 - a type form
-    """Return the type of a node; `name` is that of the struct of a group."""
+    """Return the type of a node; `name` is that of the struct of a group.
+
+    A group that is written as null has no members, as `web-1:` in a file of YAML.
+    """
     match node:
         case Leaf():
             return Literal[node.choices] if node.choices else _KINDS[node.kind]
@@ -50,9 +60,10 @@ def json_type(node: Node, name: str) -> Any:  # noqa: ANN401 - a type form
             items = list_type(json_type(node.item, name))
             return items | None if is_nullable(node) else items
         case Named():
-            return GenericAlias(dict, (str, json_type(node.item, name)))
+            return GenericAlias(dict, (str, json_type(node.item, name))) | None
         case _:
-            return defstruct(name, optional_members(node.members, name), forbid_unknown_fields=True)
+            members = optional_members(node.members, name)
+            return defstruct(name, members, forbid_unknown_fields=True) | None
 
 
 def optional_members(members: dict[str, Node], name: str) -> list[tuple[str, Any, Any]]:
@@ -73,7 +84,19 @@ VmInput = defstruct(
 )
 VmView = defstruct(
     "VmView",
-    [*_HEAD.items(), ("quarantined", _Quarantined | UnsetType, UNSET), *_MEMBERS],
+    [
+        *_HEAD.items(),
+        ("quarantined", _Quarantined | UnsetType, UNSET),
+        ("redacted", _Redacted | UnsetType, UNSET),
+        *_MEMBERS,
+    ],
     forbid_unknown_fields=True,
 )
-VmPage = page_type("VmPage", VmView)
+VmPage = page_type(
+    "VmPage",
+    VmView,
+    (
+        "revision",
+        Annotated[int, Meta(description="That of the last change before this page was read.")],
+    ),
+)

@@ -13,16 +13,17 @@ from urllib.parse import quote
 from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 import click
-import msgspec.json
 
+from openimds.cli.attest_columns import CERTIFICATES, CHECKS, HARDWARE, LISTS, STANDINGS
 from openimds.cli.client import Client
+from openimds.cli.groups import CommandGroup
 from openimds.cli.main import options, values
+from openimds.cli.output import output_options, print_list
 from openimds.cli.rehearse import command as rehearse
-from openimds.cli.table import Cell, json_instead_of, print_table
 from openimds.credentials.pki.authority import PARTS
 from openimds.credentials.pki.certificates import DOMAINS
 from openimds.credentials.pki.revocation_check import MODES, RevocationMode
-from openimds.credentials.pki.verify import VerificationCheck, VerificationReport, verify
+from openimds.credentials.pki.verify import VerificationReport, verify
 from openimds.errors import ConfigError, Error
 from openimds.facts.confidential import Processor
 from openimds.facts.generations import GENERATIONS
@@ -34,10 +35,6 @@ _WHOLE_S = 10.0
 """For all of a fetch: a server that sends a byte now and then cannot hold it up."""
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MOST_BYTES = 1 << 20
-_STATUS_HEAD = ("SERIAL", "KIND", "SUBJECT", "IN USE", "STANDING")
-_HEAD = ("CHECK", "HOLDS", "DETAIL")
-_VERDICTS = {True: "yes", False: "NO", None: "-"}
-_STYLE = {True: "green", False: "bold red", None: "yellow"}
 
 
 class FetchError(Error):
@@ -48,7 +45,7 @@ class NoRootError(Error):
     """The certificates in use came without their root."""
 
 
-@click.group("attest")
+@click.group("attest", cls=CommandGroup)
 def command() -> None:
     """Verify attested documents; print and rotate certificates."""
 
@@ -62,22 +59,36 @@ def command() -> None:
     type=click.Choice([maker.value for maker in Processor]),
     help="The roots of the processors of confidential VMs instead, or their chains.",
 )
-@json_instead_of("PEM")
+@output_options("PEM")
 @options("state")
-def authority(part: str | None, maker: str | None, *, is_json: bool, **flags: object) -> None:
+def authority(part: str | None, maker: str | None, *, output: str, **flags: object) -> None:
     """Print the trust bundle of a running server as PEM.
 
     The bundle has the present and former roots first, then the other certificates.
     """
     client = Client(values(flags).state)
     if maker:
-        _print_hardware(client, maker, is_chain=part == "chain", is_json=is_json)
+        _print_hardware(client, maker, is_chain=part == "chain", output=output)
         return
     answer = client.ask("GET", "/v1/certificates")
+    print_list(
+        output,
+        answer["items"],
+        CERTIFICATES,
+        "subject",
+        usual=lambda: _print_pem(answer, part),
+        whole=answer,
+    )
+
+
+def _print_pem(answer: dict[str, Any], part: str | None) -> None:
+    """Print the bundle, or the root or the chain in use.
+
+    Raises:
+        NoRootError: the certificates in use came without their root.
+    """
     chain = [certificate for certificate in answer["items"] if certificate["inUse"]]
-    if is_json:
-        click.echo(msgspec.json.encode(answer).decode())
-    elif part == "root":
+    if part == "root":
         roots = [certificate["pem"] for certificate in chain if certificate["isRoot"]]
         if not roots:
             raise NoRootError(
@@ -92,13 +103,18 @@ def authority(part: str | None, maker: str | None, *, is_json: bool, **flags: ob
         click.echo(answer["bundle"], nl=False)
 
 
-def _print_hardware(client: Client, maker: str, *, is_chain: bool, is_json: bool) -> None:
+def _print_hardware(client: Client, maker: str, *, is_chain: bool, output: str) -> None:
     answer = client.ask("GET", f"/v1/certificates/hardware?of={maker}")
-    if is_json:
-        click.echo(msgspec.json.encode(answer).decode())
-        return
     items = [one for one in answer["items"] if is_chain or one["isRoot"]]
-    click.echo("".join(one["pem"] for one in items), nl=False)
+    pem = "".join(one["pem"] for one in items)
+    print_list(
+        output,
+        items,
+        HARDWARE,
+        "subject",
+        usual=lambda: click.echo(pem, nl=False),
+        whole=answer,
+    )
 
 
 @command.command("rotate")
@@ -108,9 +124,9 @@ def _print_hardware(client: Client, maker: str, *, is_chain: bool, is_json: bool
     type=click.Choice(GENERATIONS),
     help="The year of Azure's form of the new certificates; default: that of the server.",
 )
-@json_instead_of("a sentence")
+@output_options("a sentence")
 @options("state")
-def rotate(part: str | None, generation: str | None, *, is_json: bool, **flags: object) -> None:
+def rotate(part: str | None, generation: str | None, *, output: str, **flags: object) -> None:
     """Replace the leaf, the intermediate or the root.
 
     By default the leaf; with --generation the intermediate. The replaced certificates stay
@@ -119,11 +135,16 @@ def rotate(part: str | None, generation: str | None, *, is_json: bool, **flags: 
     part = part or ("intermediate" if generation else "leaf")
     query = f"part={part}" + (f"&generation={generation}" if generation else "")
     answer = Client(values(flags).state).ask("POST", f"/v1/certificates/rotate?{query}")
-    if is_json:
-        click.echo(msgspec.json.encode(answer).decode())
-        return
     chain = [certificate["subject"] for certificate in answer["items"] if certificate["inUse"]]
-    click.echo(f"{part} replaced; the chain is now {' < '.join(chain)}")
+    sentence = f"{part} replaced; the chain is now {' < '.join(chain)}"
+    print_list(
+        output,
+        answer["items"],
+        CERTIFICATES,
+        "subject",
+        usual=lambda: click.echo(sentence),
+        whole=answer,
+    )
 
 
 command.add_command(rehearse)
@@ -132,9 +153,9 @@ command.add_command(rehearse)
 @command.command("revoke")
 @click.argument("target", metavar="leaf|intermediate|SERIAL")
 @click.option("--reason", type=click.Choice(REASONS), default=REASONS[0], help="The reason.")
-@json_instead_of("a sentence")
+@output_options("a sentence")
 @options("state")
-def revoke(target: str, reason: str, *, is_json: bool, **flags: object) -> None:
+def revoke(target: str, reason: str, *, output: str, **flags: object) -> None:
     """Revoke the leaves, the intermediate or a serial number.
 
     The lists and the OCSP responder of the public listener say so at once, and certificates in use
@@ -142,39 +163,39 @@ def revoke(target: str, reason: str, *, is_json: bool, **flags: object) -> None:
     """
     query = f"target={quote(target, safe='')}&reason={reason}"
     answer = Client(values(flags).state).ask("POST", f"/v1/certificates/revoke?{query}")
-    if is_json:
-        click.echo(msgspec.json.encode(answer).decode())
-        return
-    click.echo(f"{target} revoked ({reason}); openimds attest status shows the standing of all")
+    sentence = f"{target} revoked ({reason}); openimds attest status shows the standing of all"
+    print_list(
+        output,
+        answer["certificates"],
+        STANDINGS,
+        "serial",
+        usual=lambda: click.echo(sentence),
+        whole=answer,
+    )
 
 
 @command.command("status")
-@json_instead_of("a table")
+@output_options()
 @options("state")
-def status(*, is_json: bool, **flags: object) -> None:
+def status(*, output: str, **flags: object) -> None:
     """Print the standing of the certificates."""
     answer = Client(values(flags).state).ask("GET", "/v1/certificates/revocation")
-    if is_json:
-        click.echo(msgspec.json.encode(answer).decode())
-        return
-    print_table(_STATUS_HEAD, map(_standing, answer["certificates"]))
+    print_list(output, answer["certificates"], STANDINGS, "serial", whole=answer)
     for sentence in answer["lacks"]:
         click.echo(sentence, err=True)
 
 
 @command.command("crl")
-@json_instead_of("PEM")
+@output_options("PEM")
 @options("state")
-def lists(*, is_json: bool, **flags: object) -> None:
+def lists(*, output: str, **flags: object) -> None:
     """Print the lists of revoked certificates as PEM.
 
     The public listener serves the same lists in DER.
     """
-    answer = Client(values(flags).state).ask("GET", "/v1/certificates/revocation")
-    if is_json:
-        click.echo(msgspec.json.encode(answer["lists"]).decode())
-        return
-    click.echo("".join(one["pem"] for one in answer["lists"]), nl=False)
+    found = Client(values(flags).state).ask("GET", "/v1/certificates/revocation")["lists"]
+    pem = "".join(one["pem"] for one in found)
+    print_list(output, found, LISTS, usual=lambda: click.echo(pem, nl=False))
 
 
 @command.command("verify")
@@ -190,7 +211,7 @@ def lists(*, is_json: bool, **flags: object) -> None:
     show_default=True,
 )
 @click.option("--domain", type=click.Choice(DOMAINS), help="The cloud's domain; default: any.")
-@json_instead_of("a table")
+@output_options()
 def verify_document(  # noqa: PLR0913, PLR0917 - each is an option
     source: str,
     trust: str | None,
@@ -199,7 +220,7 @@ def verify_document(  # noqa: PLR0913, PLR0917 - each is an option
     domain: str | None,
     revocation: RevocationMode,
     *,
-    is_json: bool,
+    output: str,
 ) -> None:
     """Verify an attested document; exit 0 or 1.
 
@@ -220,22 +241,11 @@ def verify_document(  # noqa: PLR0913, PLR0917 - each is an option
         domain=domain or "",
         revocation=revocation,
     )
-    if is_json:
-        body = {"holds": report.holds, "checks": report.checks, "payload": report.payload}
-        click.echo(msgspec.json.encode(body).decode())
-    else:
-        print_table(_HEAD, map(_row, report.checks))
+    body = {"holds": report.holds, "checks": report.checks, "payload": report.payload}
+    print_list(output, report.checks, CHECKS, CHECKS[0].cell, whole=body)
+    if output not in {"json", "yaml"}:
         click.echo(_verdict(report), err=True)
     sys.exit(0 if report.holds else 1)
-
-
-def _standing(one: dict[str, Any]) -> tuple[Cell, ...]:
-    standing: Cell = ("good", "green")
-    if one.get("revokedAt"):
-        reason = f", {one['reason']}" if one.get("reason") else ""
-        standing = (f"revoked {one['revokedAt']}{reason}", "bold red")
-    kind = "leaf" if one["isLeaf"] else "CA"
-    return one["serial"], kind, one["subject"], "yes" if one["inUse"] else "-", standing
 
 
 def _document(source: str) -> bytes:
@@ -355,14 +365,3 @@ def _verdict(report: VerificationReport) -> str:
     if any(check.name == "chain" and check.holds is None for check in report.checks):
         return "the document holds, but its chain was not checked: nothing vouches for its signer"
     return "the document holds"
-
-
-def _row(check: VerificationCheck) -> tuple[Cell, ...]:
-    return check.name, (_VERDICTS[check.holds], _STYLE[check.holds]), _printable(check.detail)
-
-
-def _printable(text: str) -> str:
-    """Return a text with its control characters escaped: the document wrote it."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )

@@ -1,10 +1,14 @@
 """`openimds capture`: record every answer of an IMDS in a file, byte for byte."""
 
 import os
-from collections.abc import Collection, Iterator
+import signal
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
+from msgspec import structs
 
 from openimds.cli.capture_options import (
     chosen_options,
@@ -26,6 +30,8 @@ from openimds.interop.transcript.redact import redact
 from openimds.interop.transcript.to_vm import has_document
 
 REAL = "http://169.254.169.254"
+_INTERRUPTED = 130
+"""Exit status after Ctrl-C, as a shell has it."""
 
 
 @click.command("capture")
@@ -50,19 +56,58 @@ def command(  # noqa: PLR0913 - each is an option
 
     Meant for a real Azure VM, in some 60 seconds; --document and vm import read the file, compare
     compares it with another server. Nothing is changed, and no token is asked for. FILE is for
-    your eyes alone (mode 0600): it holds user data and keys, unless you use --redact.
+    your eyes alone (mode 0600): it holds user data and keys, unless you use --redact. Ctrl-C ends
+    the recording early: FILE has the answers until then, and the exit code is 130.
     """
     path = _writable(output)
     client = client_for(url, "--url", per_s)
     options = chosen_options(attested=attested, extended=extended, events=events)
-    transcript = transcript_of(client, _captured(client, versions, options), omissions(options))
-    transcript = redact(transcript) if is_redacted else transcript
-    write_file(path, transcript.to_bytes())
+    unasked: list[int] = []
+    with _first_interrupt() as is_interrupted:
+        captured = _captured(client, versions, options, is_interrupted, unasked)
+        transcript = transcript_of(client, captured, omissions(options))
+        if unasked:
+            left_out = (*transcript.left_out, f"{unasked[0]} questions after Ctrl-C")
+            transcript = structs.replace(transcript, left_out=left_out)
+        transcript = redact(transcript) if is_redacted else transcript
+        write_file(path, transcript.to_bytes())
     _notify(output, transcript)
+    if unasked:
+        sys.exit(_INTERRUPTED)
 
 
-def _captured(client: CaptureClient, versions: str, options: Collection[str]) -> Iterator[Exchange]:
-    """Yield the exchange of each question, with a progress bar on a terminal."""
+@contextmanager
+def _first_interrupt() -> Iterator[Callable[[], bool]]:
+    """Note the first Ctrl-C instead of ending the process; the second one ends it.
+
+    The yielded function tells whether there was one.
+    """
+    seen: list[int] = []
+    usual = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, _: object) -> None:
+        seen.append(number)
+        signal.signal(signal.SIGINT, usual)
+        click.echo("stopping after this request; Ctrl-C again drops all answers", err=True)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(seen)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+def _captured(
+    client: CaptureClient,
+    versions: str,
+    options: Collection[str],
+    is_interrupted: Callable[[], bool],
+    unasked: list[int],
+) -> Iterator[Exchange]:
+    """Yield the exchange of each question, with a progress bar on a terminal.
+
+    After an interrupt the number of the other questions is added to `unasked`.
+    """
     # A malformed --versions is refused before the first request.
     read_versions(versions, ())
     first = ask_first(client)
@@ -70,9 +115,12 @@ def _captured(client: CaptureClient, versions: str, options: Collection[str]) ->
     questions = plan(read_versions(versions, named), options, max(named, default=NEWEST))[1:]
     yield first
     with progress(len(questions)) as advance:
-        for exchange in ask_all(client, questions):
+        for asked, exchange in enumerate(ask_all(client, questions), 1):
             yield exchange
             advance()
+            if is_interrupted() and asked < len(questions):
+                unasked.append(len(questions) - asked)
+                return
 
 
 def _writable(output: str) -> Path:

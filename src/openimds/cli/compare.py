@@ -1,10 +1,9 @@
 """`openimds compare`: the differences between two IMDSs, a row for each."""
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import click
-import msgspec.json
 
 from openimds.cli.capture_options import (
     chosen_options,
@@ -14,7 +13,8 @@ from openimds.cli.capture_options import (
     read_versions,
     transcript_of,
 )
-from openimds.cli.table import print_table
+from openimds.cli.output import output_options, print_list
+from openimds.cli.table import Column, printable
 from openimds.errors import ConfigError
 from openimds.facts.versions import NEWEST
 from openimds.fleet.fleet_files import read_file
@@ -45,19 +45,20 @@ _FACTS = {key: row.about for key, row in BY_KEY.items()}
 @click.argument("other", metavar="OTHER")
 @question_options
 @click.option("--values", "with_values", is_flag=True, help="Compare the values in documents, too.")
-@click.option("--json", "form", flag_value="json", help="JSON instead of a table.")
-@click.option("--markdown", "form", flag_value="markdown", help="A table for an issue.")
+@click.option("--markdown", "is_markdown", is_flag=True, help="A table for an issue.")
+@output_options(has_names=False)
 def command(  # noqa: PLR0913 - each is an option
     one: str,
     other: str,
     versions: str,
     per_s: float,
-    form: str | None,
     *,
     attested: bool,
     extended: bool,
     events: bool,
     with_values: bool,
+    is_markdown: bool,
+    output: str,
 ) -> None:
     """Compare the answers of two IMDSs.
 
@@ -75,7 +76,10 @@ def command(  # noqa: PLR0913 - each is an option
     if with_values and (left.is_redacted or right.is_redacted):
         raise ConfigError("--values", "a redacted transcript", "two that are not redacted")
     comparison = compare(left, right, _FACTS, with_values=with_values)
-    _PRINTERS[form or ""](comparison)
+    if is_markdown:
+        _print_markdown(comparison)
+    elif comparison.differences or output:
+        print_list(output, comparison.differences, _COLUMNS, whole=comparison)
     click.echo(_verdict(comparison), err=True)
     sys.exit(1 if comparison.differences else 0)
 
@@ -171,7 +175,7 @@ def _row(difference: Difference) -> tuple[str, ...]:
     mark = str(fact.evidence.mark) if fact else _NO_ROW
     texts = _from_difference(difference.left, difference.right)
     cells = (difference.kind, _where(difference), difference.subject, *texts, about, mark)
-    return tuple(map(_printable, cells))
+    return tuple(map(_shortened, cells))
 
 
 def _where(difference: Difference) -> str:
@@ -196,25 +200,20 @@ def _from_difference(one: str, other: str) -> tuple[str, str]:
     return (f"…{one[start:]}", f"…{other[start:]}") if start > 0 else (one, other)
 
 
-def _printable(text: str) -> str:
+def _shortened(text: str) -> str:
     """Return a text cut to one line, with its control characters escaped."""
-    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    plain = printable(text)
     return plain if len(plain) <= _LONGEST else f"{plain[: _LONGEST - 1]}…"
 
 
-def _as_table(comparison: Comparison) -> None:
-    if rows := [_row(difference) for difference in comparison.differences]:
-        print_table(_HEAD, rows, folding=_HEAD)
+def _cell(place: int) -> Callable[[Difference], str]:
+    return lambda difference: _row(difference)[place]
 
 
-def _as_markdown(comparison: Comparison) -> None:
+_COLUMNS = tuple(Column(head, _cell(place), wrap="letters") for place, head in enumerate(_HEAD))
+
+
+def _print_markdown(comparison: Comparison) -> None:
     rows = [_row(difference) for difference in comparison.differences]
     for row in (_HEAD, ("---",) * len(_HEAD), *rows) if rows else ():
         click.echo("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
-
-
-def _as_json(comparison: Comparison) -> None:
-    click.echo(msgspec.json.encode(comparison).decode())
-
-
-_PRINTERS = {"": _as_table, "json": _as_json, "markdown": _as_markdown}

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import msgspec.json
 from msgspec import Struct
 
 from openimds.cli.client import Client
+from openimds.cli.doctor_store import store_results
 from openimds.cli.host import bindings_of, fleet_of
 from openimds.cli.main import options, values
-from openimds.cli.table import Cell, json_instead_of, print_table
+from openimds.cli.output import output_options, print_list
+from openimds.cli.table import Column, member
+from openimds.cli.variables import unknown_variables
 from openimds.dataplane.listeners import Tcp, address
 from openimds.errors import ConfigError, Error
 from openimds.fleet.store.state import STORE_NAME, TOKEN_NAME, default_folder
@@ -21,9 +25,10 @@ from openimds.linux import checks
 from openimds.linux.checks import CheckResult
 from openimds.linux.host.bindings import bindings
 from openimds.linux.host.commands import ToolError, may_configure, run
-from openimds.linux.host.nft_rules import IPV4
+from openimds.linux.host.host_state import read_state
+from openimds.linux.host.nft_rules import IPV4, MOST_HALF_OPEN
 from openimds.linux.host.nft_state import expected_by
-from openimds.linux.host.plan import matches, outdated_gateways, read_state
+from openimds.linux.host.plan import matches, outdated_gateways
 from openimds.linux.host.status import host_report, obstacles, route_to
 from openimds.linux.platform import IS_LINUX, file_limits
 from openimds.server.file_budget import FileBudget
@@ -31,7 +36,17 @@ from openimds.settings import Settings
 from openimds.vm.types import Vm
 
 _PUBLIC = "127.0.0.1:8171"
+_ADMIN_TLS = ("admin_cert", "admin_key", "admin_client_ca")
+_DAY_S = 86_400
+_SOON_DAYS = 14
+"""A certificate that ends within so many days is worth a note."""
 _STYLES = {"ok": "green", "note": "yellow", "wrong": "bold red"}
+_COLUMNS = (
+    member("CHECK", "check"),
+    Column("RESULT", lambda result: (result["state"], _STYLES[result["state"]])),
+    Column("FOUND", lambda result: result["found"], wrap="words"),
+    Column("DO", lambda result: result["do"], wrap="words"),
+)
 
 
 class DoctorContext:
@@ -40,8 +55,11 @@ class DoctorContext:
     A part that cannot be read is empty, and its error is kept for the check that reports it.
     """
 
-    def __init__(self, flags: dict[str, Any]) -> None:
+    def __init__(
+        self, flags: dict[str, Any], store: str = "", store_password_file: str = ""
+    ) -> None:
         """Read the settings, then the fleet from its file or from the server."""
+        self.store, self.store_password_file = store, store_password_file
         self.settings, self.settings_error = _settings(flags)
         state = self.settings.state
         self.folder = Path(state) if state else default_folder()
@@ -66,7 +84,7 @@ def _settings(flags: dict[str, Any]) -> tuple[Settings, str]:
     try:
         return values(flags), ""
     except ConfigError as error:
-        names = ("fleet", "state", "listen", "admin", "public")
+        names = ("fleet", "state", "listen", "admin", "public", *_ADMIN_TLS)
         return Settings(**{name: flags[name] for name in names if flags.get(name)}), str(error)
 
 
@@ -79,24 +97,35 @@ class DoctorCheck(Struct, frozen=True):
 
 
 @click.command("doctor")
-@options("fleet", "state", "listen", "admin", "public")
-@json_instead_of("a table")
-def command(*, is_json: bool, **flags: object) -> None:
+@options("fleet", "state", "listen", "admin", "public", *_ADMIN_TLS)
+@click.option(
+    "--store",
+    default="",
+    metavar="URL|FILE",
+    envvar="OPENIMDS_STORE",
+    help="Check the store of a fleet of hosts, as in postgresql://USER@HOST/DATABASE, or a file.",
+)
+@click.option(
+    "--store-password-file",
+    default="",
+    metavar="FILE",
+    envvar="OPENIMDS_STORE_PASSWORD_FILE",
+    help="The password of the user in --store; an empty file has none.",
+)
+@output_options()
+def command(*, store: str, store_password_file: str, output: str, **flags: object) -> None:
     """Check this host, and print the commands that mend it.
 
     It changes nothing, and sends nothing to 169.254.169.254. Each result is ok, a note, or wrong;
     the exit code is 1 where one is wrong. As root it checks more.
     """
-    context = DoctorContext(flags)
+    context = DoctorContext(flags, store, store_password_file)
     results = [
         {"check": row.name, **msgspec.to_builtins(result), "do": _do(result, row)}
         for row in CHECKS
         for result in _results(row, context)
     ]
-    if is_json:
-        click.echo(msgspec.json.encode(results).decode())
-    else:
-        print_table(("CHECK", "", "FOUND", "DO"), map(_row, results), folding="FOUND")
+    print_list(output, results, _COLUMNS, "check")
     if any(result["state"] == "wrong" for result in results):
         raise SystemExit(1)
 
@@ -115,16 +144,13 @@ def _do(result: CheckResult, row: DoctorCheck) -> str:
     return "" if result.state == "ok" else result.do or row.do
 
 
-def _row(result: dict[str, str]) -> tuple[Cell, ...]:
-    state = result["state"]
-    return (result["check"], (state, _STYLES[state]), result["found"], result["do"])
-
-
 def _read_settings(context: DoctorContext) -> Iterator[CheckResult]:
     if context.settings_error:
         yield CheckResult("wrong", context.settings_error)
     else:
         yield CheckResult("ok", "can be read")
+    for sentence in unknown_variables(os.environ):
+        yield CheckResult("note", sentence, "unset it, or mend its name")
 
 
 def _fleet(context: DoctorContext) -> Iterator[CheckResult]:
@@ -135,6 +161,11 @@ def _fleet(context: DoctorContext) -> Iterator[CheckResult]:
         yield CheckResult("ok", f"{len(context.vms)} VMs in {source}")
     else:
         yield CheckResult("note", "no fleet file is named", "--fleet PATH, or openimds vm put")
+
+
+def _store(context: DoctorContext) -> Iterator[CheckResult]:
+    if context.store:
+        yield from store_results(context.store, context.store_password_file)
 
 
 def _server(context: DoctorContext) -> Iterator[CheckResult]:
@@ -170,6 +201,44 @@ def _ports(context: DoctorContext) -> Iterator[CheckResult]:
         yield CheckResult("note", f"{IPV4}:80 is in use", "ss -ltnp names the process")
 
 
+def _admin_tls(context: DoctorContext) -> Iterator[CheckResult]:
+    """Check the admin API's certificate: files, mode of the key, and end."""
+    from openimds.admin.tls_files import AdminTls, TlsFiles
+    from openimds.credentials.pki.certificate_info import end_of
+
+    settings = context.settings
+    if not settings.admin_cert:
+        if _is_loopback(settings.admin):
+            yield CheckResult("ok", "http, for this host alone")
+        else:
+            found = f"{settings.admin} speaks http: tokens can be read on their way"
+            yield CheckResult("note", found, "--admin-cert FILE --admin-key FILE")
+        return
+    messages: list[str] = []
+    files = TlsFiles(settings.admin_cert, settings.admin_key, settings.admin_client_ca)
+    AdminTls(files, messages.append)
+    for message in messages:
+        yield CheckResult("wrong", message, f"chmod go= {settings.admin_key}")
+    end = end_of(Path(settings.admin_cert).read_bytes())
+    days = int((end.timestamp() - time.time()) // _DAY_S)
+    found = f"{settings.admin_cert} ends on {end:%Y-%m-%d}"
+    if days < 0:
+        yield CheckResult("wrong", f"{found}: it has expired", "renew it")
+    elif days < _SOON_DAYS:
+        yield CheckResult("note", f"{found}, in {days} days", "renew it")
+    else:
+        yield CheckResult("ok", found)
+
+
+def _is_loopback(text: str) -> bool:
+    """Tell whether the admin API is reached from this machine alone, or not at all."""
+    host = text.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host in {"", "localhost"}
+
+
 def _address(_: DoctorContext) -> Iterator[CheckResult]:
     yield from checks.address(read_state(run))
 
@@ -186,6 +255,7 @@ def _host(context: DoctorContext) -> Iterator[CheckResult]:
             yield CheckResult("wrong", problem, "openimds host up, or down")
         return
     yield CheckResult("ok", f"{len(state.guests)} VMs are bound")
+    yield from checks.half_open(len(state.guests), MOST_HALF_OPEN)
     if context.vms:
         bound = bindings(context.vms)
         if not matches(seen, bound, expected):
@@ -241,8 +311,10 @@ CHECKS = (
         "state",
         lambda context: checks.state_folder(context.folder, TOKEN_NAME, STORE_NAME, _user()),
     ),
+    DoctorCheck("store", _store),
     DoctorCheck("server", _server, "openimds serve"),
     DoctorCheck("ports", _ports),
+    DoctorCheck("admin certificate", _admin_tls, "mend it; docs/use/admin.md has the settings"),
     DoctorCheck("open files", _open_files),
     DoctorCheck(
         "clock",

@@ -9,6 +9,7 @@ from click.shell_completion import CompletionItem
 
 from openimds.cli.client import URL_VARIABLE, Client, vm_path
 from openimds.cli.main import options, values
+from openimds.cli.selection import complete_name
 from openimds.errors import ConfigError
 from openimds.facts.protocols import CHAIN_PIN, EVERY_VARIABLE, IMDS, TOKEN_ROUTES
 from openimds.parameters import nearest, read_base_url
@@ -41,7 +42,13 @@ def _complete_way(_: click.Context, __: click.Parameter, incomplete: str) -> lis
     shell_complete=_complete_way,
     help="The protocol by which clients get tokens.",
 )
-@click.option("--vm", "name", metavar="NAME", help="Ask the server for the variables of this VM.")
+@click.option(
+    "--vm",
+    "name",
+    metavar="NAME",
+    shell_complete=complete_name,
+    help="Ask the server for the variables of this VM.",
+)
 @click.option(
     "--url",
     metavar="URL",

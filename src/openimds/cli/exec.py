@@ -3,10 +3,13 @@
 import click
 
 from openimds.cli.main import options, values
+from openimds.cli.variables import report_unknown_variables
+from openimds.log.event import sentences_only
 from openimds.settings import SETTINGS
 
-_FIXED = "listen"
-"""The setting that has no meaning in a sandbox: the address is the real one."""
+_TLS = ("admin_cert", "admin_key", "admin_client_ca")
+_FIXED = ("listen", "log_format", "log_level", "access_log", "access_sample", *_TLS)
+"""Settings without a meaning in a sandbox: it has its own address and network, and no log."""
 
 
 @click.command("exec", context_settings={"allow_interspersed_args": False})
@@ -17,7 +20,7 @@ _FIXED = "listen"
     default="none",
     help="Other hosts that COMMAND reaches: none, or those of this machine, by pasta.",
 )
-@options(*(row.name for row in SETTINGS if row.name != _FIXED))
+@options(*(row.name for row in SETTINGS if row.name not in _FIXED))
 @click.argument(
     "words", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARG]..."
 )
@@ -38,11 +41,13 @@ def command(names: tuple[str, ...], net: str, words: tuple[str, ...], **flags: o
     )
     from openimds.linux.sandbox import exit_like
     from openimds.server.sandboxed import run_sandboxed
-    from openimds.server.startup import load
+    from openimds.server.startup import load, with_settings
 
-    startup = load(values(flags))
+    report_unknown_variables(_notify)
+    startup = with_settings(load(values(flags)), **dict.fromkeys(_TLS, ""))
     exit_like(run_sandboxed(startup, words, names, _notify, is_online=net == "host"))
 
 
+@sentences_only
 def _notify(sentence: str) -> None:
     click.echo(f"openimds: {sentence}.", err=True)

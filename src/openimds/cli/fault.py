@@ -5,12 +5,24 @@ from typing import Any
 from urllib.parse import quote
 
 import click
-import msgspec.json
 from click.shell_completion import CompletionItem
+from msgspec import structs
 
 from openimds.cli.client import Client
+from openimds.cli.complete import FAULTS
+from openimds.cli.groups import CommandGroup
 from openimds.cli.main import options, values
-from openimds.cli.table import json_instead_of, print_table
+from openimds.cli.output import output_options, print_list, print_object
+from openimds.cli.selection import (
+    Selection,
+    ask_by_names,
+    check_given,
+    is_to_list,
+    may_act,
+    names_of,
+    select_options,
+)
+from openimds.cli.table import Column, member
 from openimds.errors import ConfigError
 from openimds.facts.evidence import Evidence
 from openimds.facts.fault_parameters import FaultParameter, ValueKind
@@ -26,16 +38,14 @@ from openimds.protocol.faults.input import (
     playbook_rows,
 )
 
-_HEAD = ("ID", "FAULT", "SEEN", "PLAYED", "ORIGIN", "PARAMETERS")
 _OWN_COLUMNS = ("id", "origin", "begun", "seen", "played", "effect", "playbook")
 """Members of a fault that are no parameter of it."""
+_PATH = "/v1/faults"
 _NAMES = [*EFFECTS, *PLAYBOOKS]
 _LONG = ("body", "bodyBase64", "headers", "reason", "set")
 _LONGEST_SHOWN = 60
 """The characters of such a parameter in `fault list`; `--json` has all of it."""
 _NAMES_OF = {camel_case(row.name): row.name for key in EFFECTS for row in effect_rows(key)}
-
-as_json = json_instead_of("text")
 
 
 def _complete_name(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -54,7 +64,7 @@ def _complete_key(
     return [CompletionItem(key) for key in keys if key.startswith(incomplete)]
 
 
-@click.group("fault")
+@click.group("fault", cls=CommandGroup)
 def command() -> None:
     """Inject faults into a running server, and clear them.
 
@@ -65,31 +75,28 @@ def command() -> None:
 
 @command.command("list")
 @options("state")
-@as_json
-def list_faults(*, is_json: bool, **flags: object) -> None:
+@output_options()
+def list_faults(*, output: str, **flags: object) -> None:
     """List the active faults, and how often each was played."""
-    faults = _client(flags).ask("GET", "/v1/faults")["items"]
-    if is_json:
-        click.echo(msgspec.json.encode(faults).decode())
-        return
-    print_table(_HEAD, map(_row, faults), "PARAMETERS")
+    print_list(output, _client(flags).ask("GET", "/v1/faults")["items"], _COLUMNS, "id")
 
 
 @command.command("describe")
 @click.argument("name", required=False, shell_complete=_complete_name)
-@as_json
-def describe(name: str | None, *, is_json: bool) -> None:
+@output_options("text")
+def describe(name: str | None, *, output: str) -> None:
     """Describe a fault or playbook, or list all of them.
 
     With NAME: its reason, its evidence and its parameters. It needs no server.
     """
-    if is_json:
-        value = _description(name) if name else [_description(key) for key in _NAMES]
-        click.echo(msgspec.json.encode(value).decode())
-        return
     if name:
-        _print_description(name)
+        print_object(output, _description(name), lambda: _print_description(name), name)
         return
+    every = [_description(key) for key in _NAMES]
+    print_list(output, every, _DESCRIPTIONS, _DESCRIPTIONS[0].cell, usual=_print_names)
+
+
+def _print_names() -> None:
     for title, rows in (("Faults", EFFECTS), ("Playbooks", PLAYBOOKS)):
         click.echo(f"{title}:")
         for row in rows.values():
@@ -107,11 +114,16 @@ command.add_command(
 @command.command("set")
 @click.argument("name", shell_complete=_complete_name)
 @click.argument("parameters", metavar="[KEY=VALUE]...", nargs=-1, shell_complete=_complete_key)
-@click.option("--vm", "vms", metavar="NAME", multiple=True, help="A VM; default: all of them.")
+@select_options("A VM; default: all of them")
 @options("state")
-@as_json
+@output_options("the ids")
 def set_fault(
-    name: str, parameters: tuple[str, ...], vms: tuple[str, ...], *, is_json: bool, **flags: object
+    name: str,
+    parameters: tuple[str, ...],
+    *,
+    selection: Selection,
+    output: str,
+    **flags: object,
 ) -> None:
     """Set a fault or play a playbook from now on, and print its ids.
 
@@ -121,24 +133,52 @@ def set_fault(
     """
     body: dict[str, Any] = {"effect" if name in EFFECTS else "playbook": name}
     body |= _members(name, parameters)
-    if vms:
-        body["vms"] = vms
-    faults = _client(flags).ask("POST", "/v1/faults", body)["items"]
-    if is_json:
-        click.echo(msgspec.json.encode(faults).decode())
+    client = _client(flags)
+    if selection.is_given:
+        names = names_of(client, selection)
+        body |= {} if selection.is_all else {"vms": names}
+    else:  # In a script it needs no look-up of 100,000 VMs.
+        every = client.items("/v1/vms", {"fields": "name"}) if is_to_list(selection) else ()
+        names = [vm["name"] for vm in every]
+    if not may_act(selection, f"Set {name} for", names, output=output):
         return
-    for fault in faults:
-        click.echo(fault["id"])
+    faults = client.ask("POST", _PATH, body)["items"]
+    print_list(output or "name", faults, _COLUMNS, "id")
 
 
 @command.command("clear")
-@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=FAULTS)
+@select_options("Only for this VM: take it out of the faults that name it")
 @options("state")
-def clear(ids: tuple[str, ...], **flags: object) -> None:
-    """Clear faults by their ids, or all of them."""
+def clear(ids: tuple[str, ...], *, selection: Selection, **flags: object) -> None:
+    """Clear faults by their ids, those of some VMs, or all of them."""
+    if ids and selection.is_given:
+        raise click.UsageError("Name faults by their ids, or VMs by --vm, --select or --all")
+    check_given("ID", ids)
     client = _client(flags)
-    for path in [f"/v1/faults/{quote(fault_id, safe='')}" for fault_id in ids] or ["/v1/faults"]:
+    if selection.is_given:
+        _clear_for(client, selection)
+        return
+    hit = ids
+    if not ids and is_to_list(selection):
+        hit = tuple(fault["id"] for fault in client.ask("GET", _PATH)["items"])
+    if not may_act(selection._replace(names=ids), "Clear", hit, "fault"):
+        return
+    for path in [f"{_PATH}/{quote(fault_id, safe='')}" for fault_id in ids] or [_PATH]:
         client.ask("DELETE", path)
+
+
+def _clear_for(client: Client, selection: Selection) -> None:
+    """Clear the faults of some VMs; of all VMs, all faults."""
+    names = names_of(client, selection)
+    if not may_act(selection, "Clear the faults of", names):
+        return
+    if selection.is_all:
+        client.ask("DELETE", _PATH)
+        return
+    for fault in ask_by_names(client, ("DELETE", _PATH), names):
+        left = "is cleared" if fault["isOver"] else f"no longer hits {', '.join(fault['vms'])}"
+        click.echo(f"{fault['id']} {left}", err=True)
 
 
 def _members(name: str, parameters: tuple[str, ...]) -> dict[str, Any]:
@@ -208,7 +248,7 @@ def _description(name: str) -> dict[str, object]:
         "about": fault.about,
         "why": fault.why,
         "evidence": fault.evidence,
-        "parameters": rows,
+        "parameters": [structs.replace(row, name=camel_case(row.name)) for row in rows],
     }
     return description | ({"pages": [*PAGES.values()]} if name == RESPONSE else {})
 
@@ -218,16 +258,13 @@ def _evidence(evidence: Evidence) -> str:
     return ", ".join(part for part in (str(evidence.mark), sources, evidence.note) if part)
 
 
-def _row(fault: dict[str, Any]) -> tuple[str, ...]:
+def _words(fault: dict[str, Any]) -> str:
     parameters = {key: value for key, value in fault.items() if key not in _OWN_COLUMNS}
     # The API answers in camelCase; the names here are those of the fleet file.
-    words = " ".join(
+    return " ".join(
         f"{_NAMES_OF.get(key, key)}={_short(_plain(value)) if key in _LONG else _plain(value)}"
         for key, value in parameters.items()
     )
-    counts = (str(fault["seen"]), str(fault["played"]))
-    origin = fault.get("playbook", fault["origin"])
-    return (fault["id"], fault["effect"], *counts, origin, words)
 
 
 def _short(text: str) -> str:
@@ -244,3 +281,19 @@ def _plain(value: object) -> str:
 
 def _client(flags: dict[str, Any]) -> Client:
     return Client(values(flags).state)
+
+
+_COLUMNS = (
+    member("ID", "id"),
+    member("FAULT", "effect"),
+    member("SEEN", "seen"),
+    member("PLAYED", "played"),
+    Column("ORIGIN", lambda fault: fault.get("playbook", fault["origin"])),
+    Column("PARAMETERS", _words, wrap="words"),
+)
+
+_DESCRIPTIONS = (
+    Column("NAME", lambda one: one.get("effect") or one["playbook"]),
+    Column("KIND", lambda one: "fault" if "effect" in one else "playbook"),
+    Column("ABOUT", lambda one: one["about"], wrap="words"),
+)

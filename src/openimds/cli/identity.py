@@ -1,14 +1,19 @@
 """`openimds identity`: managed identities of a running server's VMs, their tokens and keys."""
 
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NoReturn
 
 import click
 import msgspec.json
 
 from openimds.cli.client import ChangedError, Client, vm_path
+from openimds.cli.complete import CLIENT_IDS, RESOURCE_IDS
+from openimds.cli.groups import CommandGroup
+from openimds.cli.keys import rotate
 from openimds.cli.main import options, values
-from openimds.cli.table import Cell, json_instead_of, print_table
+from openimds.cli.output import output_options, print_list, print_object
+from openimds.cli.selection import Selection, complete_name, may_act, names_of, select_options
+from openimds.cli.table import Cell, Column
 from openimds.errors import Error
 from openimds.parameters import nearest
 from openimds.vm.identities import SYSTEM
@@ -16,11 +21,8 @@ from openimds.vm.identities import SYSTEM
 MERGE_PATCH = "application/merge-patch+json"
 _MOST_TRIES = 100
 """How often a change is tried: each 412 means that another client's change went through."""
-_HEAD = ("VM", "KIND", "CLIENT ID", "PRINCIPAL ID", "SOURCE", "RESOURCE")
 
 Vm = dict[str, Any]
-as_json = json_instead_of("a table")
-as_whole_json = json_instead_of("the token alone")
 
 
 class NoIdentityError(Error):
@@ -29,12 +31,17 @@ class NoIdentityError(Error):
 
 def _which(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options `--system` and `--user`, which name an identity."""
-    user = click.option("--user", metavar="RESOURCE_ID", help="A user-assigned identity.")
+    user = click.option(
+        "--user",
+        metavar="RESOURCE_ID",
+        shell_complete=RESOURCE_IDS,
+        help="A user-assigned identity.",
+    )
     system = click.option("--system", is_flag=True, help="The system-assigned identity.")
     return system(user(function))
 
 
-@click.group("identity")
+@click.group("identity", cls=CommandGroup)
 def command() -> None:
     """List, assign and remove managed identities, and print tokens.
 
@@ -44,25 +51,28 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--vm", "name", metavar="NAME", help="Only those of this VM.")
+@select_options("Only those of this VM", acts=False)
 @options("state")
-@as_json
-def list_identities(name: str | None, *, is_json: bool, **flags: object) -> None:
+@output_options()
+def list_identities(*, selection: Selection, output: str, **flags: object) -> None:
     """List the identities, with the ids that tokens show."""
     client = Client(values(flags).state)
-    identities = _of(client, name) if name else list(client.items("/v1/identities"))
-    if is_json:
-        click.echo(msgspec.json.encode(identities).decode())
+    if selection.is_given and selection.is_exact:
+        identities = [one for name in selection.names for one in _of(client, name)]
+    else:
+        identities = list(client.items("/v1/identities", selection.query))
+    print_list(output, identities, COLUMNS, "clientId")
+    if output in {"json", "yaml", "name"}:
         return
-    print_table(_HEAD, map(_row, identities))
     forged = sum(identity["forged"] for identity in identities)
     if forged:
         click.echo(f"{forged} of these give forged tokens: see the column SOURCE", err=True)
 
 
 @command.command("assign")
-@click.argument("name", metavar="VM")
+@click.argument("vms", metavar="[VM]...", nargs=-1, shell_complete=complete_name)
 @_which
+@select_options("A VM")
 @click.option("--client-id", metavar="GUID", help="Default: derived from the identity.")
 @click.option("--principal-id", metavar="GUID", help="The object id; default: derived, too.")
 @click.option("--source", metavar="NAME", help="local (default), entra, or forge:KIND.")
@@ -88,62 +98,94 @@ def list_identities(name: str | None, *, is_json: bool, **flags: object) -> None
     help="Another claim in its tokens: JSON, else text. An empty value takes it back.",
 )
 @options("state")
-@as_json
-def assign(
-    name: str,
+@output_options("a line on stderr")
+def assign(  # noqa: PLR0913 - one for each option
+    vms: tuple[str, ...],
     user: str | None,
     *,
     system: bool,
-    is_json: bool,
+    selection: Selection,
+    output: str,
     claims: tuple[str, ...],
     **flags: object,
 ) -> None:
-    """Assign an identity to a VM, or change its details."""
+    """Assign an identity to VMs, or change its details."""
     key = _key(user, system=system)
     named = {"clientId": "client_id", "principalId": "principal_id", "source": "source"}
     given = {member: flags.pop(flag) for member, flag in named.items()}
     details = {member: text for member, text in given.items() if text is not None}
-    for member in ("roles", "groups"):
-        texts = flags.pop(member)
+    for detail in ("roles", "groups"):
+        texts = flags.pop(detail)
         if isinstance(texts, tuple) and texts:
-            details[member] = [text for text in texts if text] or None
+            details[detail] = [text for text in texts if text] or None
     if claims:
         details["claims"] = dict(map(_claim, claims))
     client = Client(values(flags).state)
-    changed = _change(client, name, lambda vm: _assigned(vm, key, details))
-    _print_assigned(client, changed, key, is_json=is_json)
+    selection = selection.with_names(vms)
+    names = _names(client, selection)
+    if may_act(selection, f"Assign {_title(key)} to", names, output=output):
+        changed = (_change(client, name, lambda vm: _assigned(vm, key, details)) for name in names)
+        _print_assigned(client, changed, key, output)
 
 
 @command.command("remove")
-@click.argument("name", metavar="VM")
+@click.argument("vms", metavar="[VM]...", nargs=-1, shell_complete=complete_name)
 @_which
+@select_options("A VM")
 @options("state")
-def remove(name: str, user: str | None, *, system: bool, **flags: object) -> None:
-    """Remove an identity from a VM, with its details."""
-    key = _key(user, system=system)
-    changed = _change(Client(values(flags).state), name, lambda vm: _removed(vm, key))
-    click.echo(f"{name} has lost {_title(key)} (revision {changed['revision']})", err=True)
+def remove(
+    vms: tuple[str, ...],
+    user: str | None,
+    *,
+    system: bool,
+    selection: Selection,
+    **flags: object,
+) -> None:
+    """Remove an identity from VMs, with its details."""
+    key, client = _key(user, system=system), Client(values(flags).state)
+    selection = selection.with_names(vms)
+    names = _names(client, selection)
+    if not selection.is_exact:
+        # Of chosen VMs, those that have it; a typed one has to have it.
+        names = [name for name in names if _has(_of(client, name), key)]
+        if not names:
+            raise NoIdentityError(f"No VM of {selection.options} has {_title(key)}")
+    if not may_act(selection, f"Remove {_title(key)} from", names):
+        return
+    for name in names:
+        changed = _change(client, name, lambda vm: _removed(vm, key))
+        click.echo(f"{name} has lost {_title(key)} (revision {changed['revision']})", err=True)
 
 
 @command.command("token")
-@click.argument("name", metavar="VM")
+@click.argument("name", metavar="VM", shell_complete=complete_name)
 @click.option(
     "--resource",
     required=True,
     metavar="URI",
     help="The service that accepts the token, such as https://vault.azure.net.",
 )
-@click.option("--user", metavar="RESOURCE_ID", help="The token of this user-assigned identity.")
-@click.option("--client-id", metavar="GUID", help="The token of the identity with this client id.")
+@click.option(
+    "--user",
+    metavar="RESOURCE_ID",
+    shell_complete=RESOURCE_IDS,
+    help="The token of this user-assigned identity.",
+)
+@click.option(
+    "--client-id",
+    metavar="GUID",
+    shell_complete=CLIENT_IDS,
+    help="The token of the identity with this client id.",
+)
 @options("state")
-@as_whole_json
+@output_options("the token alone", has_names=False)
 def token(
     name: str,
     resource: str,
     user: str | None,
     client_id: str | None,
     *,
-    is_json: bool,
+    output: str,
     **flags: object,
 ) -> None:
     """Print an access token of a VM.
@@ -156,24 +198,10 @@ def token(
     selected = {"resourceId": user} if user else {"clientId": client_id} if client_id else {}
     body = {"resource": resource, **selected}
     answer = Client(values(flags).state).ask("POST", vm_path(name, "/token"), body)
-    click.echo(msgspec.json.encode(answer).decode() if is_json else answer["access_token"])
+    print_object(output, answer, lambda: click.echo(answer["access_token"]))
 
 
-@command.command("rotate")
-@options("state")
-@as_json
-def rotate(*, is_json: bool, **flags: object) -> None:
-    """Sign tokens with a new key from now on.
-
-    The old key stays published until the tokens that it signed have expired.
-    """
-    keys = Client(values(flags).state).ask("POST", "/v1/keys")["items"]
-    if is_json:
-        click.echo(msgspec.json.encode(keys).decode())
-        return
-    for key in keys:
-        role = f"published until {key['publishedUntil']}" if key["retired"] else "signs from now on"
-        click.echo(f"{key['kid']} {role}", err=True)
+command.add_command(rotate)
 
 
 def _key(user: str | None, *, system: bool) -> str:
@@ -285,21 +313,55 @@ def _of(client: Client, name: str) -> list[dict[str, Any]]:
     return identities
 
 
-def _print_assigned(client: Client, vm: Vm, key: str, *, is_json: bool) -> None:
-    """Print the ids that the identity has now."""
-    identities = [
-        identity
-        for identity in _of(client, vm["name"])
-        if _is_same(identity.get("resourceId", SYSTEM), key)
-    ]
-    if is_json:
-        click.echo(msgspec.json.encode(identities).decode())
-        return
-    ids = f", client id {identities[0]['clientId']}" if identities else ""
-    click.echo(f"{vm['name']} has {_title(key)}{ids} (revision {vm['revision']})", err=True)
+def _names(client: Client, selection: Selection) -> list[str]:
+    """Return the names of the chosen VMs.
+
+    Raises:
+        UsageError: none is chosen.
+    """
+    if not selection.is_given:
+        raise click.UsageError("Name the VMs: VM, --select SELECTOR, or --all")
+    return names_of(client, selection)
 
 
-def _row(identity: dict[str, Any]) -> tuple[Cell, ...]:
-    names = ("vm", "kind", "clientId", "principalId", "source", "resourceId")
-    style = "bold red" if identity["forged"] else ""
-    return tuple((identity.get(name, ""), style) for name in names)
+def _has(identities: list[dict[str, Any]], key: str) -> bool:
+    return any(_is_same(one.get("resourceId", SYSTEM), key) for one in identities)
+
+
+def _print_assigned(client: Client, vms: Iterable[Vm], key: str, output: str) -> None:
+    """Print the ids that the identity has now; the lines as the answers come."""
+    identities = []
+    for vm in vms:
+        own = [one for one in _of(client, vm["name"]) if _has([one], key)]
+        ids = f", client id {own[0]['clientId']}" if own else ""
+        if not output:
+            line = f"{vm['name']} has {_title(key)}{ids} (revision {vm['revision']})"
+            click.echo(line, err=True)
+        identities += own
+    print_list(output, identities, COLUMNS, "clientId", usual=lambda: None)
+
+
+def _member(head: str, key: str, only: Literal["", "table", "wide"] = "") -> Column:
+    """Return the column of a member; an identity with forged tokens is marked."""
+
+    def cell(identity: dict[str, Any]) -> Cell:
+        return identity.get(key, ""), "bold red" if identity["forged"] else ""
+
+    return Column(head, cell, only)
+
+
+def _name(identity: dict[str, Any]) -> Cell:
+    """Return the last part of the resource id, which `--output wide` has in full."""
+    name = identity.get("resourceId", "").rpartition("/")[2]
+    return name, "bold red" if identity["forged"] else ""
+
+
+COLUMNS = (
+    _member("VM", "vm"),
+    _member("KIND", "kind"),
+    Column("NAME", _name, "table"),
+    _member("CLIENT ID", "clientId"),
+    _member("PRINCIPAL ID", "principalId", "wide"),
+    _member("SOURCE", "source"),
+    _member("RESOURCE", "resourceId", "wide"),
+)

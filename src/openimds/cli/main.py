@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from openimds import __version__
+from openimds.cli.groups import CommandGroup
 from openimds.errors import ConfigError, Error
 from openimds.settings import CONFIG_VARIABLE, FILE_NAME, Setting, Settings, resolve, setting
 
@@ -37,25 +38,31 @@ COMMANDS = (
     CommandRow("serve", "Answer at http://HOST:PORT/metadata until SIGTERM."),
     CommandRow("exec", "Run COMMAND where http://169.254.169.254/metadata is real."),
     CommandRow("env", "Print the variables that point clients at a running server."),
-    CommandRow("vm", "List, show, import, change and remove VMs."),
+    CommandRow("fleet", "Check fleet files, and print their JSON Schema."),
+    CommandRow("vm", "List, describe, show, import, change, move and remove VMs."),
     CommandRow("event", "Schedule, start, end and await scheduled events."),
+    CommandRow("scenario", "List, begin and end scenarios of recurring events."),
     CommandRow("clock", "Show or change the time that guests see."),
     CommandRow("fault", "Inject faults into a running server, and clear them."),
     CommandRow("identity", "List, assign and remove managed identities, and print tokens."),
+    CommandRow("keys", "List and rotate the keys that sign tokens."),
     CommandRow("attest", "Verify attested documents; print and rotate certificates."),
     CommandRow("capture", "Record every answer of an IMDS in a file."),
     CommandRow("compare", "Compare the answers of two IMDSs."),
     CommandRow("requests", "List the requests of guests, or the mistakes in them."),
+    CommandRow("changes", "Follow the changes of VMs until Ctrl-C."),
+    CommandRow("audit", "List who changed which VM, from where and by which token."),
+    CommandRow("control", "Decide for many hosts; invite, list and revoke them."),
     CommandRow("host", "Make this host the metadata host of its guests (needs root)."),
     CommandRow("doctor", "Check this host, and print the commands that mend it."),
-    CommandRow("token", "Rotate the token of the admin API, or print its path."),
+    CommandRow("token", "Make, list, revoke and rotate tokens of the admin API."),
     CommandRow("state", "Check, back up, restore and prune the store of a state folder."),
     CommandRow("completion", "Print the completion script of a shell."),
 )
 """In the order of the help."""
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(CommandGroup):
     """A group that lists its commands from `COMMANDS` and imports one only to run it."""
 
     def list_commands(self, _: click.Context) -> list[str]:
@@ -69,6 +76,15 @@ class _LazyGroup(click.Group):
             return None
         loaded: click.Command = import_module(row.module).command
         return loaded
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first argument means; `version` is `--version`."""
+        if args == ["version"]:
+            click.echo(f"openimds, version {__version__}")
+            ctx.exit()
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands; click would import each for its short help."""
@@ -174,9 +190,6 @@ def main() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         command(prog_name="openimds")
-    except ConfigError as error:
-        click.echo(f"openimds: {error}", err=True)
-        sys.exit(BAD_CONFIGURATION)
     except Error as error:
         click.echo(f"openimds: {error}", err=True)
-        sys.exit(1)
+        sys.exit(error.exit_code)

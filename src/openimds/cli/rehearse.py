@@ -3,26 +3,25 @@
 from typing import Any
 
 import click
-import msgspec.json
 
 from openimds.cli.client import Client
 from openimds.cli.main import options, values
+from openimds.cli.output import output_options, print_list
 from openimds.cli.row_options import body_of_options, row_options
-from openimds.cli.table import Cell, json_instead_of, print_table
+from openimds.cli.table import Cell, Column, member
 from openimds.errors import ConfigError
 from openimds.protocol.generation_walk import WALK
 
 _PATH = "/v1/certificates/rehearsal"
-_HEAD = ("GENERATION", "BEGINS", "LAST REGION", "TAKEN", "CHANGE", "REPORTS")
 
 
 @click.command("rehearse")
 @row_options(WALK)
 @click.option("--show", "is_shown", is_flag=True, help="Print the walk, and begin none.")
 @click.option("--end", "is_ended", is_flag=True, help="End the walk; the certificates stay.")
-@json_instead_of("a table")
+@output_options()
 @options("state")
-def command(*, is_shown: bool, is_ended: bool, is_json: bool, **flags: str | None) -> None:
+def command(*, is_shown: bool, is_ended: bool, output: str, **flags: str | None) -> None:
     """Walk from generation to generation, as Azure did.
 
     Each step replaces the intermediate by the clock of guests (openimds clock). In the overlap
@@ -38,14 +37,18 @@ def command(*, is_shown: bool, is_ended: bool, is_json: bool, **flags: str | Non
         click.echo("the rehearsal has ended; the certificates stay")
         return
     walk = client.ask("GET", _PATH) if is_shown else client.ask("POST", _PATH, body)
-    if is_json:
-        click.echo(msgspec.json.encode(walk).decode())
-        return
-    print_table(_HEAD, map(_step, walk["steps"]))
+    print_list(output, walk["steps"], _COLUMNS, "generation", whole=walk)
 
 
-def _step(step: dict[str, Any]) -> tuple[Cell, ...]:
-    taken = ("yes", "green") if step["taken"] else "-"
-    reports = " ".join(step["reports"]) or "-"
-    times = step["begins"], step["overlapEnds"]
-    return step["generation"], *times, taken, step["change"], reports
+def _taken(step: dict[str, Any]) -> Cell:
+    return ("yes", "green") if step["taken"] else "-"
+
+
+_COLUMNS = (
+    member("GENERATION", "generation"),
+    member("BEGINS", "begins"),
+    member("LAST REGION", "overlapEnds"),
+    Column("TAKEN", _taken),
+    Column("CHANGE", lambda step: step["change"], wrap="words"),
+    Column("REPORTS", lambda step: " ".join(step["reports"]) or "-", wrap="words"),
+)

@@ -1,32 +1,25 @@
 """`openimds requests`: the recorded requests of guests, and the mistakes of clients in them."""
 
 import sys
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
 import click
-import msgspec.json
 
 from openimds.cli.client import Client
 from openimds.cli.main import options, values
-from openimds.cli.table import is_terminal, json_instead_of, print_table
+from openimds.cli.output import follow_stream, output_options, print_list
+from openimds.cli.selection import Selection, select_options
+from openimds.cli.table import Column, member, printable
 
 _PATH = "/v1/requests"
-_HEAD = ("NUMBER", "TIME", "VM", "METHOD", "TARGET", "STATUS", "REASON", "SIZE", "FAULT")
-_REPORT_HEAD = ("RULE", "VERDICT", "VM", "TIMES", "EXAMPLE", "AZURE", "EVIDENCE")
-_REQUEST = "REQUEST"
-_TERMINAL_HEAD = ("NUMBER", "TIME", "VM", _REQUEST, "STATUS", "REASON")
-_TERMINAL_REPORT_HEAD = ("RULE", "VM", "TIMES", _REQUEST)
-_FILTERS: dict[str, tuple[str, ...]] = {"report": ("vm",), "clear": ()}
-"""The filters that a mode takes, where that is not all of them."""
+_UNFILTERED = ("report", "clear")
+"""The modes without the filters by endpoint and status."""
 _DAY = len("2026-11-22T")
-
-Row = tuple[str, ...]
 
 
 @click.command("requests")
-@click.option("--vm", metavar="NAME", help='Only of this VM; "" is unknown callers.')
+@select_options('Only of this VM, or of unknown callers by ""', acts=False, takes_empty=True)
 @click.option("--endpoint", metavar="KEY", help="Only of this endpoint: instance, token, ...")
 @click.option("--status", metavar="N", type=int, help="Only with this status.")
 @click.option(
@@ -41,19 +34,20 @@ Row = tuple[str, ...]
 )
 @click.option("--clear", "mode", flag_value="clear", help="Delete the recorded requests.")
 @options("state")
-@json_instead_of("a table")
+@output_options()
 def command(
-    vm: str | None,
     endpoint: str | None,
     status: int | None,
     mode: str | None,
     *,
-    is_json: bool,
+    selection: Selection,
+    output: str,
     **flags: object,
 ) -> None:
     """List the requests of guests, or the mistakes in them.
 
-    Requests are listed with their responses, oldest first, where serve runs with --record.
+    Requests are listed with their responses, oldest first, where serve runs with --record. In a
+    fleet of hosts name a VM: its host is asked.
 
     With --report, list requests that Azure refuses or its documents advise against; the exit code
     is 1 if there is any.
@@ -61,54 +55,50 @@ def command(
     primary = bool(flags.pop("primary"))
     if primary and mode != "report":
         raise click.UsageError("--primary-address goes with --report")
-    given = {"vm": vm, "endpoint": endpoint, "status": status}
+    chosen = _chosen(selection)
+    if mode == "clear" and chosen:
+        raise click.UsageError(f"--clear does not go with {selection.options}")
+    given = {"endpoint": endpoint, "status": status}
     only: dict[str, object] = {name: value for name, value in given.items() if value is not None}
-    unfit = [f"--{name}" for name in only if name not in _FILTERS.get(mode or "", only)]
-    if unfit:
+    unfit = [f"--{name}" for name in only]
+    if unfit and mode in _UNFILTERED:
         raise click.UsageError(f"--{mode} does not go with {', '.join(unfit)}")
+    only = {**chosen, **only}
     client = Client(values(flags).state)
     match mode:
         case "follow":
-            _follow(client, only, is_json=is_json)
+            _follow(client, only, output)
         case "report":
-            _report(client, only, is_json=is_json, asks_primary=primary)
+            _report(client, only, output, asks_primary=primary)
         case "clear":
             client.ask("DELETE", _PATH)
         case _:
             # Read all pages before the first row is printed: an error must not cut a table in two.
-            _list(list(client.items(_PATH, only)), is_json=is_json)
+            print_list(output, list(client.items(_PATH, only)), _COLUMNS, _number)
 
 
-def _list(requests: list[dict[str, Any]], *, is_json: bool) -> None:
-    if is_json:
-        click.echo(msgspec.json.encode(requests).decode())
-    else:
-        _print(_HEAD, _row, _TERMINAL_HEAD, _terminal_row, requests)
+def _chosen(selection: Selection) -> dict[str, object]:
+    """Return the query of the chosen VMs.
+
+    One name stands as it was typed: the VM may be gone.
+    """
+    if selection.is_exact and len(selection.names) == 1:
+        return {"vm": selection.names[0]}
+    if "" in selection.names:
+        raise click.UsageError('--vm "" goes alone: unknown callers are no VM')
+    return selection.query
 
 
-def _follow(client: Client, only: dict[str, object], *, is_json: bool) -> None:
+def _follow(client: Client, only: dict[str, object], output: str) -> None:
     query = f"?{urlencode(only)}" if only else ""
-    if not is_json:
-        click.echo("\t".join(_HEAD))
-    try:
-        for request in client.follow(f"{_PATH}/feed{query}"):
-            line = msgspec.json.encode(request).decode() if is_json else "\t".join(_row(request))
-            click.echo(line)
-    except KeyboardInterrupt:
-        return
-    click.echo(
-        "the server has ended the feed: it is stopping, or this reader fell too far behind",
-        err=True,
-    )
+    follow_stream(output, client.follow(f"{_PATH}/feed{query}"), _COLUMNS, _number)
 
 
-def _report(client: Client, only: dict[str, object], *, is_json: bool, asks_primary: bool) -> None:
+def _report(client: Client, only: dict[str, object], output: str, *, asks_primary: bool) -> None:
     more = {"primaryAddress": "true"} if asks_primary else {}
     findings = list(client.items(f"{_PATH}/report", {**only, **more}))
-    if is_json:
-        click.echo(msgspec.json.encode(findings).decode())
-    elif findings:
-        _print(_REPORT_HEAD, _finding, _TERMINAL_REPORT_HEAD, _terminal_finding, findings)
+    if findings or output:
+        print_list(output, findings, _REPORT, "rule")
     elif any(client.items(_PATH, {**only, "limit": 1})):
         click.echo("no mistakes", err=True)
     else:
@@ -116,61 +106,46 @@ def _report(client: Client, only: dict[str, object], *, is_json: bool, asks_prim
     sys.exit(1 if findings else 0)
 
 
-def _print(
-    head: Row,
-    row_of: Callable[[dict[str, Any]], Row],
-    terminal_head: Row,
-    terminal_row_of: Callable[[dict[str, Any]], Row],
-    items: list[dict[str, Any]],
-) -> None:
-    """Print every column for a pipe; on a terminal only those that have room."""
-    if is_terminal():
-        print_table(terminal_head, map(terminal_row_of, items), _REQUEST)
-    else:
-        print_table(head, map(row_of, items))
+def _number(request: dict[str, Any]) -> str:
+    return str(request["number"])
 
 
-def _row(request: dict[str, Any]) -> Row:
-    return _printable(
-        request["number"],
-        request["at"],
-        request["vm"] or request["peer"],
-        request["method"],
-        request["target"],
-        request["status"],
-        request["reason"],
-        request["size"],
-        request["fault"],
-    )
+def _reason(request: dict[str, Any]) -> str:
+    fault, reason = request["fault"], request["reason"]
+    return f"{reason} (fault {fault})" if fault else str(reason)
 
 
-def _terminal_row(request: dict[str, Any]) -> Row:
-    number, at, vm, method, target, status, reason, _, fault = _row(request)
-    why = f"{reason} (fault {fault})" if fault else reason
-    return number, at[_DAY:], vm, f"{method} {target}", status, why
+def _example(finding: dict[str, Any]) -> str:
+    # A guest wrote the example: a line break in it must not look like another line.
+    return f"{printable(finding['example'])}\n{finding['says']} ({_evidence(finding)})"
 
 
-def _finding(finding: dict[str, Any]) -> Row:
-    evidence = " ".join((finding["evidence"]["mark"], *finding["evidence"]["sources"]))
-    return _printable(
-        finding["rule"],
-        finding["verdict"],
-        finding["vm"],
-        finding["times"],
-        finding["example"],
-        finding["says"],
-        evidence,
-    )
+def _evidence(finding: dict[str, Any]) -> str:
+    return " ".join((finding["evidence"]["mark"], *finding["evidence"]["sources"]))
 
 
-def _terminal_finding(finding: dict[str, Any]) -> Row:
-    rule, _, vm, times, example, azure, evidence = _finding(finding)
-    return rule, vm, times, f"{example}\n{azure} ({evidence})"
-
-
-def _printable(*cells: object) -> Row:
-    """Return cells as text without control characters: guests wrote some of them."""
-    return tuple(
-        "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(cell))
-        for cell in cells
-    )
+_VM = Column("VM", lambda request: request["vm"] or request["peer"], width=12)
+_COLUMNS = (
+    member("NUMBER", "number"),
+    Column("TIME", lambda request: request["at"][_DAY:], "table", width=13),
+    member("TIME", "at", "wide"),
+    _VM,
+    member("METHOD", "method", "wide"),
+    Column("REQUEST", lambda one: f"{one['method']} {one['target']}", "table", "letters", 40),
+    member("TARGET", "target", "wide"),
+    member("STATUS", "status"),
+    Column("REASON", _reason, "table", "words"),
+    member("REASON", "reason", "wide"),
+    member("SIZE", "size", "wide"),
+    member("FAULT", "fault", "wide"),
+)
+_REPORT = (
+    member("RULE", "rule"),
+    member("VERDICT", "verdict", "wide"),
+    member("VM", "vm"),
+    member("TIMES", "times"),
+    Column("REQUEST", _example, "table", "letters"),
+    member("EXAMPLE", "example", "wide"),
+    member("AZURE", "says", "wide"),
+    Column("EVIDENCE", _evidence, "wide"),
+)

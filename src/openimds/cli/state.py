@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec.json
 
+from openimds.cli.groups import CommandGroup
 from openimds.cli.main import options, values
+from openimds.cli.output import output_options, print_object
 from openimds.errors import Error
 
 if TYPE_CHECKING:
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 _PAUSE_S = 0.005
 """The time between two steps of pruning, in which a server writes its changes."""
-_json = click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+_output = output_options("text", has_names=False)
 
 
-@click.group("state")
+@click.group("state", cls=CommandGroup)
 def command() -> None:
     """Check, back up, restore and prune the store of a state folder.
 
@@ -32,8 +33,8 @@ def command() -> None:
 
 @command.command("check")
 @options("state", "state_group")
-@_json
-def check(*, is_json: bool, **flags: object) -> None:
+@_output
+def check(*, output: str, **flags: object) -> None:
     """Check owners and modes of all files, and every page of the store.
 
     It may run beside a server. The exit code is 1 if anything is wrong.
@@ -51,10 +52,8 @@ def check(*, is_json: bool, **flags: object) -> None:
             f"{path} has change {report.change} and log entry {report.log}, expected "
             f"{seen.change} and {seen.log}: changes are missing"
         )
-    if is_json:
-        click.echo(msgspec.json.encode({"faults": faults, **_as_json(report)}).decode())
-    else:
-        click.echo(_summary(path, report) if not faults else "\n".join(faults))
+    text = _summary(path, report) if not faults else "\n".join(faults)
+    print_object(output, {"faults": faults, **_as_json(report)}, lambda: click.echo(text))
     if faults:
         sys.exit(1)
 
@@ -99,8 +98,8 @@ def restore(file: str, **flags: object) -> None:
 @command.command("prune")
 @click.option("--dry-run", is_flag=True, help="Print the numbers of rows, and delete none.")
 @options("history_days", "history_mib", "state", "state_group")
-@_json
-def prune(*, dry_run: bool, is_json: bool, **flags: object) -> None:
+@_output
+def prune(*, dry_run: bool, output: str, **flags: object) -> None:
     """Delete the audit log and the event log beyond their bounds.
 
     A server does so by itself, at most a tenth of a log at a time. This deletes all of it at once,
@@ -117,13 +116,10 @@ def prune(*, dry_run: bool, is_json: bool, **flags: object) -> None:
     rows = backups.prune(
         path, bounds, time.time(), is_dry=dry_run, pause=lambda: time.sleep(_PAUSE_S)
     )
-    if is_json:
-        counts = {log.value: count for log, count in rows.items()}
-        click.echo(msgspec.json.encode({**counts, "dryRun": dry_run}).decode())
-    else:
-        done = "to delete" if dry_run else "deleted"
-        changes, entries = rows[Log.CHANGES], rows[Log.EVENTS]
-        click.echo(f"{path}: {changes} changes and {entries} event log entries {done}")
+    counts = {log.value: count for log, count in rows.items()}
+    done = "to delete" if dry_run else "deleted"
+    text = f"{path}: {rows[Log.CHANGES]} changes and {rows[Log.EVENTS]} event log entries {done}"
+    print_object(output, {**counts, "dryRun": dry_run}, lambda: click.echo(text))
 
 
 def _folder(settings: "Settings") -> Path:

@@ -8,13 +8,26 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import click
+import msgspec
 import msgspec.json
 
 from openimds.cli.client import Client, vm_path
+from openimds.cli.describe import command as describe_vm
+from openimds.cli.groups import CommandGroup
 from openimds.cli.main import options, values
-from openimds.cli.table import json_instead_of, print_table
+from openimds.cli.move import command as move
+from openimds.cli.output import output_options, print_list, print_object
+from openimds.cli.selection import (
+    Selection,
+    ask_by_names,
+    complete_name,
+    may_act,
+    names_of,
+    select_options,
+)
+from openimds.cli.vm_list import COLUMNS
+from openimds.cli.vm_list import command as list_vms
 from openimds.errors import ConfigError
-from openimds.fleet.quarantine import QuarantinedVm, notices
 from openimds.parameters import describe, nearest
 
 if TYPE_CHECKING:
@@ -29,61 +42,34 @@ _LONGEST_SHOWN = 200
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 """The byte order marks of UTF-16."""
 MERGE_PATCH = "application/merge-patch+json"
+_NULL = msgspec.Raw(b"null")
+"""The merge patch that removes; the client sends no body for None."""
 _MANY = 50
 """From this many VMs on, a terminal is shown a progress bar."""
 
-as_json = json_instead_of("a table")
+_ON_STDERR = "a line for each on stderr"
 
 
-@click.group("vm")
+@click.group("vm", cls=CommandGroup)
 def command() -> None:
-    """List, show, import, change and remove VMs.
+    """List, describe, show, import, change, move and remove VMs.
 
     The server is found by $OPENIMDS_ADMIN (its URL) and $OPENIMDS_TOKEN_FILE, else by the default
     port and state folder.
     """
 
 
-@command.command("list")
-@options("state")
-@as_json
-def list_vms(*, is_json: bool, **flags: object) -> None:
-    """List the VMs of a running server.
-
-    A quarantined VM is stored but not served; the reason is printed on stderr.
-    """
-    vms = list(_client(flags).vms())
-    if is_json:
-        click.echo(msgspec.json.encode(vms).decode())
-        return
-    rows: list[tuple[str, ...]] = [
-        (
-            vm["name"],
-            _compute(vm, "vmSize"),
-            _compute(vm, "location"),
-            _compute(vm, "zone"),
-            vm["origin"],
-            str(vm["revision"]),
-            "quarantined" if "quarantined" in vm else "served",
-        )
-        for vm in vms
-    ]
-    print_table(("NAME", "SIZE", "LOCATION", "ZONE", "ORIGIN", "REVISION", "STATE"), rows)
-    absent = {
-        vm["name"]: QuarantinedVm(vm["name"], vm["quarantined"])
-        for vm in vms
-        if "quarantined" in vm
-    }
-    for notice in notices(absent):
-        click.echo(notice, err=True)
+command.add_command(list_vms)
+command.add_command(describe_vm)
+command.add_command(move)
 
 
 @command.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_name)
 @options("fleet", "document", "newest_version", "state")
 @click.option("--api-version", default="", metavar="VERSION", help="Default: the newest.")
-@click.option("--json", "is_compact", is_flag=True, help="The bytes that a guest gets.")
-def show(name: str, api_version: str, *, is_compact: bool, **flags: object) -> None:
+@output_options("indented JSON; json: the bytes that a guest gets", has_names=False)
+def show(name: str, api_version: str, *, output: str, **flags: object) -> None:
     """Print the instance document of a VM as a guest gets it.
 
     With --fleet or --document it is made from the file, without a server.
@@ -102,16 +88,24 @@ def show(name: str, api_version: str, *, is_compact: bool, **flags: object) -> N
         body = _document(vms, name, api_version, settings.newest_version)
     else:
         version = f"?api-version={quote(api_version, safe='')}" if api_version else ""
-        document = _client(flags).ask("GET", vm_path(name, f"/document{version}"))
-        body = msgspec.json.encode(document)
-    click.echo((body if is_compact else msgspec.json.format(body, indent=2)).decode())
+        client = _client(flags)
+        body = msgspec.json.encode(client.ask("GET", vm_path(name, f"/document{version}")))
+        if client.redacted:
+            click.echo(
+                f"not shown, as the token's role is below admin: {client.redacted}", err=True
+            )
+    if output == "json":
+        click.echo(body.decode())
+        return
+    text = msgspec.json.format(body, indent=2).decode()
+    print_object(output, msgspec.json.decode(body), lambda: click.echo(text))
 
 
 @command.command("put")
 @click.argument("file")
 @options("state")
-@as_json
-def put(file: str, *, is_json: bool, **flags: object) -> None:
+@output_options(_ON_STDERR)
+def put(file: str, *, output: str, **flags: object) -> None:
     """Create or replace the VMs of a fleet file (- is stdin).
 
     FILE may also be one VM with its name.
@@ -125,29 +119,54 @@ def put(file: str, *, is_json: bool, **flags: object) -> None:
     except ConfigError as error:
         raise error.inside(file) from None
     bodies = [(name, vm_to_value(vm)) for name, vm in vms.items()]
-    _put_all(_client(flags), bodies, is_json=is_json)
+    _put_all(_client(flags), bodies, output)
 
 
 @command.command("patch")
-@click.argument("name")
-@click.argument("file")
+@click.argument("words", metavar="[NAME]... FILE", nargs=-1, shell_complete=complete_name)
+@select_options("A VM")
 @options("state")
-@as_json
-def patch(name: str, file: str, *, is_json: bool, **flags: object) -> None:
-    """Apply the JSON merge patch in FILE (- is stdin) to a VM.
+@output_options(_ON_STDERR)
+def patch(words: tuple[str, ...], *, selection: Selection, output: str, **flags: object) -> None:
+    """Apply the JSON merge patch in FILE (- is stdin) to VMs.
 
-    In a merge patch (RFC 7396), null removes a member.
+    In a merge patch (RFC 7396), null removes a member. Of many VMs, up to 1,000 change together.
     """
-    changed = _client(flags).ask("PATCH", vm_path(name), _read(file), MERGE_PATCH)
-    _print_changed([changed], "changed", is_json=is_json)
+    if not words:
+        raise click.UsageError("Name the FILE with the merge patch")
+    client, change = _client(flags), _read(words[-1])
+    selection = selection.with_names(words[:-1])
+    names = _names(client, selection)
+    if not may_act(selection, "Change", names, output=output):
+        return
+    if selection.is_exact and len(names) == 1:
+        changed: Iterable[dict[str, Any]] = [
+            client.ask("PATCH", vm_path(names[0]), change, MERGE_PATCH)
+        ]
+    else:
+        if not isinstance(change, dict):
+            raise ConfigError(words[-1], describe(change), "a merge patch, which is an object")
+        if selection.is_exact:  # A merge patch of the fleet would make a VM that is mistyped.
+            for name in names:
+                client.ask("GET", vm_path(name))
+        changed = _patch_all(client, names, change)
+    _print_changed(changed, "changed", output)
 
 
 @command.command("remove")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("more", metavar="[NAME]...", nargs=-1, shell_complete=complete_name)
+@select_options("A VM")
 @options("state")
-def remove(names: tuple[str, ...], **flags: object) -> None:
+def remove(more: tuple[str, ...], *, selection: Selection, **flags: object) -> None:
     """Remove VMs."""
-    client = _client(flags)
+    client, selection = _client(flags), selection.with_names(more)
+    names = _names(client, selection)
+    if not may_act(selection, "Remove", names):
+        return
+    if not selection.is_exact:
+        for vm in _patch_all(client, names, None):
+            click.echo(f"{vm['name']} removed", err=True)
+        return
     for name in names:
         client.ask("DELETE", vm_path(name))
         click.echo(f"{name} removed", err=True)
@@ -161,13 +180,13 @@ def remove(names: tuple[str, ...], **flags: object) -> None:
 @click.option("--subscription", default="", metavar="GUID", help="Subscription of a template.")
 @click.option("--resource-group", default="", metavar="NAME", help="Resource group of a template.")
 @click.option("--location", default="", metavar="REGION", help="Location of that group.")
-@as_json
+@output_options(_ON_STDERR)
 def import_vms(
     files: tuple[str, ...],
     *,
     dry_run: bool,
     partial: bool,
-    is_json: bool,
+    output: str,
     **flags: object,
 ) -> None:
     """Import VMs from files of other tools.
@@ -200,7 +219,26 @@ def import_vms(
         vms = {vm.name: vm.definition for vm in imported}
         click.echo(msgspec.json.format(msgspec.json.encode({"vms": vms}), indent=2).decode())
         return
-    _put_all(_client(flags), [(vm.name, vm.definition) for vm in imported], is_json=is_json)
+    _put_all(_client(flags), [(vm.name, vm.definition) for vm in imported], output)
+
+
+def _names(client: Client, selection: Selection) -> list[str]:
+    """Return the names of the chosen VMs.
+
+    Raises:
+        UsageError: none is chosen.
+    """
+    if not selection.is_given:
+        raise click.UsageError("Name the VMs: NAME, --select SELECTOR, or --all")
+    return names_of(client, selection)
+
+
+def _patch_all(client: Client, names: list[str], change: object) -> Iterator[dict[str, Any]]:
+    """Patch these VMs, or remove them by None; yield those still there."""
+    # A selection, as a merge patch of the fleet makes VMs anew that were removed meanwhile.
+    body = _NULL if change is None else change
+    items = ask_by_names(client, ("PATCH", "/v1/vms"), names, body, MERGE_PATCH)
+    return (vm for vm in items if vm["existed"])
 
 
 def _import_notices(vm: "ImportedVm") -> Iterator[str]:
@@ -220,28 +258,30 @@ def _shortened(expression: str) -> str:
     return line if len(line) <= _LONGEST_SHOWN else f"{line[:_LONGEST_SHOWN]}…"
 
 
-def _put_all(client: Client, bodies: list[tuple[str, dict[str, Any]]], *, is_json: bool) -> None:
-    with _progress(bodies) as pending:
-        vms = [client.ask("PUT", vm_path(name), body) for name, body in pending]
-    _print_changed(vms, "put", is_json=is_json)
+def _put_all(client: Client, bodies: list[tuple[str, dict[str, Any]]], output: str) -> None:
+    with _progress(bodies, output) as pending:
+        vms = (client.ask("PUT", vm_path(name), body) for name, body in pending)
+        _print_changed(vms, "put", output)
 
 
 @contextmanager
-def _progress(work: list[Any]) -> Iterator[Iterable[Any]]:
-    """Yield the work; with much of it, show a progress bar on a terminal."""
-    if len(work) < _MANY or not sys.stderr.isatty():
+def _progress(work: list[Any], output: str) -> Iterator[Iterable[Any]]:
+    """Yield the work; if much of it has no lines, show a progress bar."""
+    if not output or len(work) < _MANY or not sys.stderr.isatty():
         yield work
         return
     with click.progressbar(work, label="VMs", file=sys.stderr) as pending:
         yield pending
 
 
-def _print_changed(vms: list[dict[str, Any]], change: str, *, is_json: bool) -> None:
-    if is_json:
-        click.echo(msgspec.json.encode(vms).decode())
-        return
+def _print_changed(vms: Iterable[dict[str, Any]], change: str, output: str) -> None:
+    """Print the changed VMs; each line at once, so that an error loses none."""
+    changed = []
     for vm in vms:
-        click.echo(f"{vm['name']} {change} (revision {vm['revision']})", err=True)
+        changed.append(vm)
+        if not output:
+            click.echo(f"{vm['name']} {change} (revision {vm['revision']})", err=True)
+    print_list(output, changed, COLUMNS, usual=lambda: None)
 
 
 def _client(flags: dict[str, Any]) -> Client:
@@ -346,7 +386,3 @@ def _document(vms: "Iterable[Vm]", name: str, version: str, newest: str) -> byte
         likely = ", ".join(served.newest_first)
         raise ConfigError("--api-version", f'"{version}"', f"an api-version such as {likely}")
     return instance_document(vm, version)
-
-
-def _compute(vm: dict[str, Any], key: str) -> str:
-    return str(vm.get("compute", {}).get(key, ""))

@@ -18,10 +18,13 @@ parties fetch. The sub-packages:
 - `tokens`: access tokens, valid or forged, and their cache; OIDC discovery documents; the proofs
   of identity that Azure's other token protocols ask of a caller;
 - `pki`: the certificate authority, attested documents and their verification;
-- `entra`: real tokens from Microsoft Entra.
+- `entra`: real tokens from Microsoft Entra;
+- `hosts`: trust between control and the hosts of a fleet;
+- `remote`: credentials of guests whose host is not the machine that has the keys.
 
-The authority of attested documents (`pki`) and that of MSI v2 client certificates
-(`tokens.client_certificates`) share no key and never trust each other.
+The authorities of attested documents (`pki`), of MSI v2 client certificates
+(`tokens.client_certificates`) and of hosts (`hosts.authority`) share no key and never trust each
+other.
 
 The room refuses to know: HTTP, sockets and connections; which VM the caller is and which identities
 it may use; the fleet and its store.

@@ -158,6 +158,10 @@ class CredentialsService:
         """
         return self.keyring().key_infos(now_s)
 
+    def key_ends(self) -> "dict[tuple[str, ...], float]":
+        """Return the ends of the token keys as `Keyring.ends`; before their first use none."""
+        return self._keyring.ends() if self._keyring else {}
+
     def rotate(self, now_s: float) -> None:
         """Sign tokens with a new key from now on. Call it in a thread.
 

@@ -12,6 +12,7 @@ import asyncio
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 
 from openimds.credentials.fair_queue import FairQueue
 from openimds.errors import Error
+from openimds.protocol.durations import Durations
 
 T = TypeVar("T")
 
@@ -57,7 +59,8 @@ class Worker:
     """Runs jobs in threads for the callers of one event loop.
 
     `done` counts finished jobs, `shared` the callers who awaited a job already in flight,
-    `refused` the callers who got a `BusyError`.
+    `refused` the callers who got a `BusyError`. `durations` are those of the jobs, without their
+    wait.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Worker:
         self.done = 0
         self.shared = 0
         self.refused = 0
+        self.durations = Durations()
         self._threads = threads
         self._in_flight: dict[Hashable, _Job] = {}
         self._is_closed = False
@@ -154,10 +158,12 @@ class Worker:
         job: _Job | None = None if first.future.cancelled() else first
         while job:
             end: Callable[[], None]
+            began_s = time.monotonic()
             try:
                 end = partial(self._succeed, job, job.work())
             except BaseException as error:  # noqa: BLE001 - every error is the callers'
                 end = partial(self._fail, job, error)
+            end = partial(self._note, time.monotonic() - began_s, end)
             loop = job.future.get_loop()
             # Before the callers resume: a job of theirs may need the place that is free now.
             with self._lock:
@@ -168,6 +174,10 @@ class Worker:
                 loop.call_soon_threadsafe(end)
 
     # On the event loop. The key is free again before any caller resumes.
+
+    def _note(self, duration_s: float, end: Callable[[], None]) -> None:
+        self.durations.note(duration_s)
+        end()
 
     def _succeed(self, job: _Job, result: object) -> None:
         self._end(job)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from math import floor, inf
 from typing import Protocol, TypeAlias
 
-from msgspec import Struct
 from msgspec.structs import replace
 
+from openimds.dataplane.bounds import Bounds
 from openimds.dataplane.observer import (
     CallLater,
     FaultSource,
@@ -14,6 +14,7 @@ from openimds.dataplane.observer import (
     RequestObserver,
     loop_later,
 )
+from openimds.dataplane.parsed_request import ParsedRequest, WaitingRequest, WireEntry
 from openimds.dataplane.response_bytes import (
     CONNECTION_CLOSE,
     CountKey,
@@ -25,8 +26,9 @@ from openimds.dataplane.shares import ConnectionTable
 from openimds.facts.effects import EffectMode
 from openimds.facts.limits import class_of
 from openimds.facts.refusals import refusal_row
-from openimds.fleet.index import Allowances, FleetIndex, VmEntry
+from openimds.fleet.index import FleetIndex
 from openimds.fleet.response_cache import CachedResponses
+from openimds.fleet.vm_entry import Allowances
 from openimds.protocol.dialect import in_dialect
 from openimds.protocol.faults.fault import Fault
 from openimds.protocol.faults.substitute import substitute
@@ -36,7 +38,6 @@ from openimds.protocol.request import Query, parse_query
 from openimds.protocol.response import UNTIL_REPLACED, Refusal, Response, refuse, throttled
 from openimds.vm.defaults import secondary_addresses
 
-WireEntry: TypeAlias = VmEntry[PreparedResponse]
 ResponseIndex: TypeAlias = FleetIndex[PreparedResponse]
 
 _OTHER = "other"
@@ -47,72 +48,6 @@ _NEVER = -1
 """A generation that no fleet index has."""
 _ANY_QUERY = parse_query("GET", b"/")
 """The query of every unknown caller: the response does not depend on the path."""
-
-
-class Bounds(Struct, frozen=True):
-    """The most that a guest may use. Sizes are bytes, times are seconds."""
-
-    target_bytes: int = 4096
-    head_bytes: int = 16384
-    header_count: int = 64
-    body_bytes: int = 65536
-    head_s: float = 10.0
-    body_s: float = 10.0
-    answer_s: float = 60.0
-    idle_s: float = 120.0
-    close_s: float = 5.0
-    connections: int = 20000
-    connections_per_caller: int = 1024
-    unknown_callers: int = 1024
-
-
-class ParsedRequest(Struct, frozen=True):
-    """The parts of a request that its response can depend on."""
-
-    method: str
-    target: bytes
-    has_metadata_header: bool
-    is_forwarded: bool
-    connection: str
-    credentials: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
-    none_match: str = ""
-    is_header_exact: bool = True
-    is_rebound: bool = False
-
-    @property
-    def is_cacheable(self) -> bool:
-        """Whether the same request may get the same response again: it only reads."""
-        return self.method != "POST" and not self.body
-
-    def key(self) -> str:
-        """Return the cache key: text that differs wherever the response may differ.
-
-        The cache is also keyed by the bytes of requests; text never equals the bytes of a guest.
-        """
-        header = f"{self.has_metadata_header:d}{self.is_header_exact:d}{self.is_forwarded:d}"
-        flags = f"{self.method} {header}{self.connection} "
-        rest = "".join(f"{name}:{value}\n" for name, value in self.credentials)
-        if self.none_match:
-            rest += f"none-match:{self.none_match}\n"
-        if self.is_rebound:
-            rest += "rebound\n"
-        return flags + self.target.decode("latin-1") + (f"\n{rest}" if rest else "")
-
-    def query(self, extras: frozenset[str] = frozenset()) -> Query:
-        """Return the query of the request; `extras` are settings that add endpoints."""
-        return parse_query(
-            self.method,
-            self.target,
-            has_metadata_header=self.has_metadata_header,
-            is_forwarded=self.is_forwarded,
-            credentials=self.credentials,
-            body=self.body,
-            extras=extras,
-            none_match=self.none_match,
-            is_header_exact=self.is_header_exact,
-            is_rebound=self.is_rebound,
-        )
 
 
 class PendingProvider(Protocol):
@@ -127,28 +62,15 @@ class PendingProvider(Protocol):
         ...
 
 
-class WaitingRequest(Struct, frozen=True):
-    """A request whose response waits for pending work.
-
-    `generation` is that of the fleet index when the wait began; the response is cached only if it
-    has not changed since.
-    """
-
-    entry: WireEntry
-    query: Query
-    request: ParsedRequest
-    pending: Pending
-    raw: bytes
-    generation: int
-
-
 class Dispatcher:
     """The data plane without its sockets.
 
     `now` is a steady clock for limits and time-outs, `utc` the wall clock for dates, both in
     seconds. An update of the fleet index takes effect with the next request of each connection.
-    `extras` are settings that add endpoints; `listen_hosts` are further host names of loopback
-    listeners, in lower case; `secret_of` returns the secret of a VM by its name.
+    `extras` are settings that add endpoints; `listen_hosts` are further host names of this
+    server, in lower case; with `checks_hosts` connections from beyond this machine are judged, too,
+    and a name without a dot passes (see `arrivals`). `secret_of` returns the secret of a VM by its
+    name.
     """
 
     def __init__(  # noqa: PLR0913 - all that connections share
@@ -162,6 +84,7 @@ class Dispatcher:
         bounds: Bounds = Bounds(),  # noqa: B008 - a frozen value
         extras: frozenset[str] = frozenset(),
         listen_hosts: frozenset[str] = frozenset(),
+        checks_hosts: bool = False,
         secret_of: Callable[[str], str] = lambda _: "",
         on_unknown_caller: Callable[[str], None] = lambda _: None,
         on_internal_error: Callable[[BaseException], None] = lambda _: None,
@@ -170,7 +93,7 @@ class Dispatcher:
         """Serve the VMs of a fleet index under limits."""
         self.extras, self.secret_of = extras, secret_of
         self.listen_hosts = frozenset(name.encode() for name in listen_hosts)
-        self.has_loopback = False
+        self.checks_hosts, self.judges_pages = checks_hosts, False
         self.provider = provider
         self.fleet_index = fleet_index
         self.now, self.utc = now, utc
@@ -225,7 +148,7 @@ class Dispatcher:
         if not entry.grants(asked.category.limit, self.allowances, self.now()):
             return self._throttled(asked, request), None
         # Behind the limit: it walks the VM's document.
-        if peer in secondary_addresses(self._subject(entry, asked).vm):
+        if peer in secondary_addresses(self._placed(entry, asked)[0].vm):
             asked = replace(asked, is_secondary=True)
         assert self.faults is not None
         fault = self.faults.fault(entry.name, asked, self.utc())
@@ -234,8 +157,7 @@ class Dispatcher:
             return cached or self._handle(entry, asked, request, b""), fault
         if fault.row.mode is EffectMode.SILENCE:
             return NoResponse(_name(asked), fault), fault
-        subject = self._subject(entry, asked)
-        asked = in_dialect(asked, subject.vm)
+        subject, asked = self._placed(entry, asked)
         outcome = substitute(fault, asked, subject, self.utc())
         return self._resolve(entry, asked, request, outcome, is_cached=False), fault
 
@@ -243,8 +165,7 @@ class Dispatcher:
         self, entry: WireEntry, asked: Query, request: ParsedRequest, raw: bytes
     ) -> PreparedResponse | WaitingRequest:
         """Return the true response to a query within the limits; `raw` as in `respond`."""
-        subject = self._subject(entry, asked)
-        asked = in_dialect(asked, subject.vm)
+        subject, asked = self._placed(entry, asked)
         outcome = handle(asked, subject, self.utc())
         limit = _limit_of(asked, outcome)
         if limit != asked.category.limit:
@@ -253,9 +174,11 @@ class Dispatcher:
                 return self._throttled(asked, request)
         return self._resolve(entry, asked, request, outcome, raw)
 
-    def _subject(self, entry: WireEntry, asked: Query) -> Subject:
+    def _placed(self, entry: WireEntry, asked: Query) -> tuple[Subject, Query]:
+        """Return the subject of a query, and the query in the subject's dialect."""
         secret = self.secret_of(entry.name) if asked.credentials else ""
-        return entry.subject(self.fleet_index.catalog, secret)
+        subject = entry.subject(self.fleet_index.catalog, secret)
+        return subject, in_dialect(asked, subject.vm)
 
     def _resolve(  # noqa: PLR0913 - the facts of one response
         self,
@@ -387,11 +310,11 @@ class Dispatcher:
             connection=CONNECTION_CLOSE,
         )
 
-    def check_loopback(self) -> None:
-        """Expect requests to loopback listeners, whose Host and Origin are checked, from now on."""
-        if not self.has_loopback:
-            self.has_loopback = True
-            # Requests to other listeners were cached by bytes that are refused on loopback.
+    def judge_pages(self) -> None:
+        """Expect connections from now on whose Host and Origin are checked."""
+        if not self.judges_pages:
+            self.judges_pages = True
+            # Requests to other listeners were cached by bytes that such connections refuse.
             self.fleet_index.clear_responses()
 
     def set_faults(self, faults: FaultSource | None) -> None:
@@ -410,7 +333,7 @@ class Dispatcher:
 
     def send(self, response: PreparedResponse, utc_s: float) -> bytes:
         """Count a response and return its bytes."""
-        response.count.requests += 1
+        response.count.untimed += 1
         return self.stamps.stamp(response, utc_s)
 
     def _throttled(

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from openimds.dataplane.dispatcher import Dispatcher, WaitingRequest
+from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.observer import NoResponse, ObservedRequest
+from openimds.dataplane.parsed_request import WaitingRequest
 from openimds.dataplane.response_bytes import PreparedResponse
 from openimds.protocol.faults.delivery import script
 from openimds.protocol.faults.fault import Fault

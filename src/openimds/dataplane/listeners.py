@@ -13,13 +13,13 @@ import stat
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import Any, TypeAlias
 
 from msgspec import Struct
 
+from openimds.dataplane.arrivals import EVERY_CALLER_IS_NEAR, REAL_ADDRESSES, arrival_rule
 from openimds.dataplane.reactor import Reactor
-from openimds.dataplane.saved_syn import save_first_packets
+from openimds.dataplane.saved_syn import bound_half_open, save_first_packets
 from openimds.errors import FREE_RESOURCES, MORE_RESOURCES, ConfigError, shortage
 from openimds.fleet.index import VM_LISTENER
 
@@ -30,8 +30,6 @@ _DEFERRED_S = 1
 _UNIX = "unix:"
 _NETNS = "netns:"
 _NETNS_ADDRESS = ("169.254.169.254", 80)
-_GUARDED = frozenset(("169.254.169.254", "169.254.169.253", "fe80::a9fe:a9fe"))
-"""The addresses to which the rules of `openimds host` lead guests."""
 _FOREIGN = errno.EADDRNOTAVAIL
 _TRANSPARENT = getattr(socket, "IP_TRANSPARENT", 19)
 _NETNS_COOKIE = 71  # asm-generic/socket.h, Linux 5.14
@@ -184,7 +182,7 @@ async def listen(  # noqa: PLR0913 - the facts of a listener
             _free(wanted.path)
             family = getattr(socket, "AF_UNIX")  # noqa: B009 - Windows has no such name
             return _serve(reactor, [_bound(family, wanted.path)], own, text, path=wanted.path)
-        return _serve(reactor, await _bound_to_all(wanted), own, text, checks_pages=True)
+        return _serve(reactor, await _bound_to_all(wanted), own, text, can_be_page=True)
     except (OSError, ImportError, RuntimeError) as error:
         if lack := shortage(error):
             seen = f"{text} ({(lack.strerror or str(lack)).lower()})"
@@ -247,7 +245,7 @@ def _bind(bound: socket.socket, place: Any) -> None:  # noqa: ANN401 - as in `_b
     try:
         bound.bind(place)
     except OSError as error:
-        is_ours = bound.family == socket.AF_INET and place[0] in _GUARDED
+        is_ours = bound.family == socket.AF_INET and place[0] in REAL_ADDRESSES
         if error.errno != _FOREIGN or not (is_ours and _IS_LINUX):
             raise
         bound.setsockopt(socket.IPPROTO_IP, _TRANSPARENT, 1)
@@ -259,7 +257,7 @@ def is_guarded(bound: socket.socket) -> bool:
     if not _IS_LINUX or bound.family not in (socket.AF_INET, socket.AF_INET6):
         return False
     host = str(bound.getsockname()[0]).partition("%")[0]
-    if host not in _GUARDED:
+    if host not in REAL_ADDRESSES:
         return False
     return bound.family == socket.AF_INET6 or bool(
         bound.getsockopt(socket.IPPROTO_IP, _TRANSPARENT)
@@ -274,7 +272,7 @@ def cannot_answer(bound: socket.socket) -> bool:
     if not _IS_LINUX or bound.family != socket.AF_INET or is_guarded(bound):
         return False
     host = bound.getsockname()[0]
-    if host not in _GUARDED:
+    if host not in REAL_ADDRESSES:
         return False
     with socket.socket() as probe:
         try:
@@ -313,13 +311,7 @@ def listen_on(
     """
     bound.listen(_BACKLOG)
     own = VM_LISTENER + vm if vm else ""
-    return _serve(reactor, [bound], own, checks_pages=not is_in_sandbox)
-
-
-def _is_loopback(bound: socket.socket) -> bool:
-    """Tell whether only callers of this machine reach a socket."""
-    place = bound.getsockname()
-    return isinstance(place, tuple) and ip_address(place[0].partition("%")[0]).is_loopback
+    return _serve(reactor, [bound], own, can_be_page=not is_in_sandbox, is_in_sandbox=is_in_sandbox)
 
 
 def _serve(  # noqa: PLR0913 - the facts of a listener
@@ -330,11 +322,12 @@ def _serve(  # noqa: PLR0913 - the facts of a listener
     *,
     path: str = "",
     is_stale: IsStale = lambda: False,
-    checks_pages: bool = False,
+    can_be_page: bool = False,
+    is_in_sandbox: bool = False,
 ) -> Listener:
     """Serve bound sockets; close all of them if that fails.
 
-    With `checks_pages` those on loopback refuse the requests of web pages.
+    With `can_be_page` web pages may reach them; see `arrivals`.
 
     Raises:
         OSError: the system refuses.
@@ -349,8 +342,12 @@ def _serve(  # noqa: PLR0913 - the facts of a listener
             is_behind_rules = is_guarded(bound) and not own
             if is_behind_rules:
                 save_first_packets(bound)
-            is_local = checks_pages and _is_loopback(bound)
-            reactor.listen(bound, own, is_guarded=is_behind_rules, is_local=is_local)
+                bound_half_open(bound)
+            rule = EVERY_CALLER_IS_NEAR
+            if not is_in_sandbox:
+                checks_hosts = can_be_page and reactor.dispatcher.checks_hosts
+                rule = arrival_rule(bound, can_be_page=can_be_page, checks_hosts=checks_hosts)
+            reactor.listen(bound, own, is_guarded=is_behind_rules, rule=rule)
     except OSError:
         for bound in sockets:
             reactor.close_listener(bound)

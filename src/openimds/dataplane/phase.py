@@ -19,6 +19,10 @@ KeyError, an internal error.
 from collections.abc import Mapping
 from enum import IntEnum, auto
 
+from openimds.dataplane.dispatcher import Dispatcher
+
+_NEVER = float("inf")
+
 
 class Phase(IntEnum):
     """The progress of a connection; a later phase accepts less."""
@@ -69,3 +73,17 @@ TRANSITIONS: Mapping[Phase, Mapping[Step, Phase]] = {
     Phase.DRAINING: {Step.STOP: Phase.DRAINING, Step.CLOSE: Phase.CLOSED},
     Phase.CLOSED: {Step.CLOSE: Phase.CLOSED},
 }
+
+
+class ConnectionSide:
+    """The progress of one connection, in which its reading and its writing side meet.
+
+    `deadline_s` is the time of the dispatcher's steady clock at which the connection expires.
+    """
+
+    dispatcher: Dispatcher
+    deadline_s = _NEVER
+    phase = Phase.IDLE
+
+    def _move(self, step: Step) -> None:
+        self.phase = TRANSITIONS[self.phase][step]

@@ -12,13 +12,15 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
-from openimds.dataplane.connection import Connection, Delayed, LoopbackConnection
+from openimds.dataplane.arrivals import EVERY_CALLER_IS_NEAR, ArrivalRule
+from openimds.dataplane.connection import Connection
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.event_loop import open_poll_set
 from openimds.dataplane.observer import CallLater, loop_later
 from openimds.dataplane.poll_set import READ, PollSet
 from openimds.dataplane.saved_syn import sender_of
 from openimds.dataplane.shares import Share
+from openimds.dataplane.turns import Delayed, TurnTaker
 from openimds.dataplane.wheel import Wheel
 from openimds.errors import SHORTAGES
 
@@ -33,7 +35,7 @@ class ListeningSocket:
     """A listening socket in the reactor; with `own` its callers are one VM.
 
     One that is guarded has its callers from the host rules, which know their hardware addresses.
-    One that is local, on loopback, refuses web pages.
+    Its rule tells of each connection where it comes from.
     """
 
     def __init__(
@@ -43,11 +45,11 @@ class ListeningSocket:
         own: str,
         *,
         is_guarded: bool,
-        is_local: bool,
+        rule: ArrivalRule,
     ) -> None:
         """Listen already; the reactor calls `accept` when a caller waits."""
         self._reactor, self._own, self._is_guarded = reactor, own, is_guarded
-        self._connection = LoopbackConnection if is_local else Connection
+        self._arrival = rule.decide
         self.socket = bound
         # `socket.accept` makes a second object around this one, which costs 2 us a connection.
         self._accept: Callable[[], tuple[int, object]] = getattr(bound, "_accept")  # noqa: B009 - the type has no such name
@@ -55,7 +57,7 @@ class ListeningSocket:
 
     def accept(self, _events: int) -> None:
         """Accept a burst of connections, and serve each at once."""
-        reactor, own, connection = self._reactor, self._own, self._connection
+        reactor, own, arrival_of = self._reactor, self._own, self._arrival
         for _ in range(_BURST):
             try:
                 descriptor, address = self._accept()
@@ -66,10 +68,12 @@ class ListeningSocket:
                     reactor.pause_accepting(error)
                     return
                 continue  # The caller has gone.
-            peer = own or (str(address[0]) if isinstance(address, tuple) else "")
+            source = str(address[0]) if isinstance(address, tuple) else ""
             accepted = socket.SocketType(*self._kind, descriptor)
             sender = sender_of(accepted) if self._is_guarded else None
-            connection(reactor, accepted, peer, own, sender).begin()
+            arrival = arrival_of(accepted, source)
+            peer = own or source
+            Connection(reactor, accepted, peer, own, sender, arrival=arrival).begin()
 
 
 class Reactor:
@@ -87,6 +91,7 @@ class Reactor:
         self._call_later = call_later
         self.handlers: dict[int, Callable[[int], None]] = {}
         self.turn_number = 0
+        self.began_s = dispatcher.now()
         self.shares_served = 0
         self.is_lone = False
         self.accept_pauses = 0
@@ -104,7 +109,7 @@ class Reactor:
         own: str = "",
         *,
         is_guarded: bool = False,
-        is_local: bool = False,
+        rule: ArrivalRule = EVERY_CALLER_IS_NEAR,
     ) -> None:
         """Accept the callers of a listening socket from now on; see `ListeningSocket`.
 
@@ -115,11 +120,11 @@ class Reactor:
             self.poll_set.hang(asyncio.get_running_loop(), self.turn)
             self._is_hung = True
         bound.settimeout(0)
-        listening = ListeningSocket(self, bound, own, is_guarded=is_guarded, is_local=is_local)
+        listening = ListeningSocket(self, bound, own, is_guarded=is_guarded, rule=rule)
         descriptor = bound.fileno()
         self.poll_set.register(descriptor, 0 if self._is_paused else READ)
-        if is_local:
-            self.dispatcher.check_loopback()
+        if rule.can_judge:
+            self.dispatcher.judge_pages()
         self._listening[descriptor] = listening
         self.handlers[descriptor] = listening.accept
 
@@ -152,6 +157,7 @@ class Reactor:
     def turn(self) -> None:
         """Serve each share that has something to say once."""
         self.turn_number += 1
+        self.began_s = self.dispatcher.now()
         self.is_lone, self.shares_served = self.shares_served <= 1, 0
         handlers = self.handlers
         for descriptor, events in self.poll_set.poll():
@@ -161,9 +167,10 @@ class Reactor:
         if self._queue:
             self._serve_parked()
 
-    def park(self, connection: Connection, share: Share) -> None:
+    def park(self, connection: TurnTaker, share: Share) -> None:
         """Let a connection, which awaits no events, wait for a turn of its share."""
         share.parked.append(connection)
+        self.dispatcher.connections.parked += 1
         if not share.is_queued:
             share.is_queued = True
             self._queue.append(share)
@@ -186,9 +193,10 @@ class Reactor:
 
     # Time.
 
-    def delay(self, connection: Connection, delay_s: float) -> None:
+    def delay(self, connection: TurnTaker, delay_s: float) -> None:
         """Park a connection after a delay in seconds."""
         connection.delayed = Delayed(connection)
+        self.dispatcher.connections.delayed += 1
         self._delays.file(connection.delayed, self.dispatcher.now() + delay_s)
         if not self._is_timer_set:
             self._is_timer_set = True
@@ -205,7 +213,7 @@ class Reactor:
 
     # The end.
 
-    def forget(self, connection: Connection, share: Share) -> None:
+    def forget(self, connection: TurnTaker, share: Share) -> None:
         """Forget a connection that has ended."""
         if connection.delayed:
             self._delays.drop(connection.delayed)

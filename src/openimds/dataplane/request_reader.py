@@ -1,19 +1,22 @@
 """The request that a connection reads: its parts, and the checks of them.
 
-Sizes are bounded; a missing Host is refused; absolute-form targets are accepted. The parser accepts
-more request lines than HTTP allows, and fewer methods. A refusal is a key of `facts.refusals`; the
-first reason wins.
+The parser is httptools, which accepts more request lines than HTTP allows, and fewer methods. Sizes
+are bounded; a missing Host is refused, and so is HTTP/0.9; absolute-form targets are accepted;
+`Expect: 100-continue` is answered; an `Upgrade` is ignored. A refusal is a key of `facts.refusals`;
+the first reason wins.
 """
 
 import re
 
 import httptools
 
-from openimds.dataplane.dispatcher import Dispatcher, ParsedRequest
-from openimds.dataplane.phase import TRANSITIONS, Phase, Step
+from openimds.dataplane.bounds import READ_BYTES
+from openimds.dataplane.parsed_request import ParsedRequest
+from openimds.dataplane.phase import ConnectionSide, Phase, Step
 from openimds.dataplane.response_bytes import CONNECTION_CLOSE
 
-_NEVER = float("inf")
+_SMALL = 2048
+"""Requests up to this size, in bytes, are cached by their bytes."""
 _LINE_BYTES = 64
 """The most of a request line beside its target."""
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
@@ -43,23 +46,34 @@ _KEPT = frozenset(
     )
 )
 """Headers that matter."""
+_BLANK_LINE = b"\r\n\r\n"
+_NEW_EACH_TIME = re.compile(rb"\n([A-Za-z-]*[Rr]equest-[Ii][Dd]: [\w-]{1,64}\r\n)", re.ASCII)
+"""A header that SDKs send with a new value in each request, and that changes no response."""
+_NAME_OF_IT = b"equest-"
+"""A part of its name that few requests have elsewhere."""
+_REASONS = (
+    ("Content-Length", "length_malformed"),
+    ("Transfer-Encoding", "length_malformed"),
+    ("chunk", "body_malformed"),
+    ("url", "target_malformed"),
+    ("header", "header_malformed"),
+)
+"""Parts of the parser's messages, and the refusals for them."""
 # Looked up once: in Python 3.11 the attribute of an enum is a slow call.
-_IDLE, _READING_HEAD = Phase.IDLE, Phase.READING_HEAD
+_IDLE, _READING_HEAD, _READING_BODY = Phase.IDLE, Phase.READING_HEAD, Phase.READING_BODY
 _BEGIN = Step.BEGIN
 
 
-class RequestReader:
+class RequestReader(ConnectionSide):
     """The request that one connection reads, in its phase; the connection derives from it.
 
-    So no request costs an object, and none of its checks a further look-up. `is_local` is true at a
-    loopback listener.
+    So no request costs an object, and none of its checks a further look-up. `is_judged` is true
+    where web pages may call; see `arrivals`.
     """
 
-    is_local = False
-    dispatcher: Dispatcher
-    deadline_s = _NEVER
-    phase = _IDLE
-    _line = b""
+    is_judged = False
+    _parser: httptools.HttpRequestParser | None = None
+    _raw = _before = _line = b""
     _target = _body = b""
     _method = _refusal = _head_refusal = _none_match = ""
     _fed_bytes = _length = _head_bytes = _body_bytes = _header_count = _host_count = 0
@@ -68,9 +82,6 @@ class RequestReader:
     _credentials: tuple[tuple[str, str], ...] = ()
     _headers: tuple[tuple[str, str], ...] = ()
 
-    def _move(self, step: Step) -> None:
-        self.phase = TRANSITIONS[self.phase][step]
-
     def _forget_request(self) -> None:
         self._target = self._body = b""
         self._method = self._refusal = self._head_refusal = self._none_match = ""
@@ -78,6 +89,49 @@ class RequestReader:
         self._header_count = self._host_count = 0
         self._is_forwarded = self._expects = self._is_rebound = False
         self._metadata_values, self._credentials, self._headers = (), (), ()
+
+    def _most_fed(self) -> int:
+        """Return the bytes of a head at which the request is refused."""
+        return self.dispatcher.bounds.head_bytes + READ_BYTES
+
+    def _first_of(self, data: bytes) -> bytes:
+        """Return the bytes up to a blank line, or the rest of a body.
+
+        No request ends inside of them, so that requests are parsed one by one.
+        """
+        end = self._length - self._body_bytes if self.phase is _READING_BODY else 0
+        data = data[: self._most_fed() - self._fed_bytes] if self.phase < _READING_BODY else data
+        if end <= 0:
+            # The blank line may have begun with the bytes before.
+            blank = (self._before + data).find(_BLANK_LINE)
+            end = blank + len(_BLANK_LINE) - len(self._before) if blank >= 0 else len(data)
+        return data if end >= len(data) else data[:end]
+
+    def _parse(self, data: bytes) -> None:
+        """Feed bytes to the parser; what is wrong with them becomes the refusal."""
+        fed = data
+        self._fed_bytes += len(data)
+        self._raw = data if self.phase is _IDLE and len(data) <= _SMALL else b""
+        if self._parser is None:
+            self._parser = httptools.HttpRequestParser(self)
+        try:
+            if self.phase is _IDLE or self._line:
+                data = self._checked_line(data)
+            if data:
+                self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # The request itself was answered; a fresh parser reads the bytes behind it.
+            self._parser = httptools.HttpRequestParser(self)
+        except httptools.HttpParserCallbackError as error:
+            # The parser wraps our own exceptions: report them, and do not blame the guest.
+            self.dispatcher.on_internal_error(error.__context__ or error)
+            self._refuse("server_error")
+        except httptools.HttpParserError as error:
+            text = str(error)
+            self._refuse(next((key for part, key in _REASONS if part in text), "malformed"))
+        self._before = b"" if self.phase is _IDLE else (self._before + fed)[-3:]
+        if self.phase <= _READING_HEAD and self._fed_bytes >= self._most_fed():
+            self._refuse("headers_too_large")
 
     def _checked_line(self, data: bytes) -> bytes:
         """Return the bytes for the parser: none before a request line is complete and correct.
@@ -168,7 +222,10 @@ class RequestReader:
         if not _HOST.fullmatch(value):
             self._refuse_head("host_malformed")
         name = value.strip().partition(b":")[0].lower()
-        if name not in _LOOPBACK_NAMES and name not in self.dispatcher.listen_hosts:
+        if name in _LOOPBACK_NAMES or name in self.dispatcher.listen_hosts:
+            return
+        # Other containers call a service by one label, which no page of the public web has.
+        if not (self.dispatcher.checks_hosts and name and b"." not in name):
             self._is_rebound = True
 
     def on_body(self, body: bytes) -> None:
@@ -194,8 +251,22 @@ class RequestReader:
             credentials=tuple(sorted(self._credentials)),
             body=self._body,
             none_match=self._none_match,
-            is_rebound=self._is_rebound and self.is_local,
+            is_rebound=self._is_rebound and self.is_judged,
         )
+
+    def _raw_request(self) -> bytes:
+        """Return the chunk if it certainly is this one request and nothing else."""
+        dispatcher = self.dispatcher
+        if dispatcher.observer is not None or (self._is_rebound and dispatcher.judges_pages):
+            # These bytes are refused where web pages may call, and mean another request elsewhere.
+            return b""
+        # A request with Expect needs 100 Continue each time, so it is always parsed.
+        is_whole = (
+            self._raw.endswith(_BLANK_LINE)
+            and self._raw.count(_BLANK_LINE) == 1
+            and not self._expects
+        )
+        return without_id(self._raw) if is_whole else b""
 
     def _refuse_head(self, key: str) -> None:
         """Refuse the request once its head is complete.
@@ -211,3 +282,12 @@ class RequestReader:
     def _refuse(self, key: str) -> None:
         """Refuse the request being read; the first reason wins."""
         self._refusal = self._refusal or key
+
+
+def without_id(data: bytes) -> bytes:
+    """Return the bytes of a request without its first header that is new each time."""
+    at = data.find(_NAME_OF_IT)
+    if at < 0:
+        return data
+    found = _NEW_EACH_TIME.search(data, max(0, data.rfind(b"\n", 0, at)))
+    return data[: found.start(1)] + data[found.end() :] if found else data

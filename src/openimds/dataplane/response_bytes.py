@@ -14,6 +14,7 @@ from openimds.facts.headers import (
     LENGTH,
     MEDIA,
 )
+from openimds.protocol.durations import Durations
 from openimds.protocol.pending import Pending, Result
 from openimds.protocol.request import Query
 from openimds.protocol.response import Refusal, Response
@@ -35,15 +36,24 @@ class CountKey(NamedTuple):
     reason: str
 
 
-class RequestCount:
-    """The counter of all responses that share a key."""
+class RequestCount(Durations):
+    """The counter of all responses that share a key, and their durations.
 
-    __slots__ = ("key", "requests")
+    `untimed` counts those without a duration: see `dataplane.latency`.
+    """
+
+    __slots__ = ("key", "untimed")
 
     def __init__(self, key: CountKey) -> None:
         """Start at zero."""
+        super().__init__()
         self.key = key
-        self.requests = 0
+        self.untimed = 0
+
+    @property
+    def requests(self) -> int:
+        """The number of responses."""
+        return self.count + self.untimed
 
 
 class _Head(NamedTuple):

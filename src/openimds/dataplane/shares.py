@@ -9,6 +9,7 @@ from collections import deque
 from math import inf
 from typing import Protocol
 
+from openimds.dataplane.busiest import BusiestVms
 from openimds.dataplane.wheel import Timed, Wheel
 
 TURN_UNITS = 8
@@ -62,6 +63,7 @@ class Share:
 
     `open` has its connections, the oldest first; `parked` those that wait for a turn. `left` is the
     number of units left in the turn number `turn`. `has_excess` tells that there may be a delay.
+    `requests` and `refusals` count since the last sweep.
     """
 
     __slots__ = (
@@ -72,6 +74,8 @@ class Share:
         "name",
         "open",
         "parked",
+        "refusals",
+        "requests",
         "turn",
     )
 
@@ -82,12 +86,13 @@ class Share:
         self.parked: deque[SharedConnection] = deque()
         self.is_queued = False
         self.turn = -1
-        self.left = 0
+        self.left = self.requests = self.refusals = 0
         self._forgiven_s = -inf
         self.has_excess = False
 
     def refused(self, now_s: float) -> None:
         """Count a refused request: the share is forgiven all a little later."""
+        self.refusals += 1
         forgiven_s = self._forgiven_s
         wait_s = (forgiven_s - now_s if forgiven_s > now_s else 0.0) + _FORGIVEN_S
         self._forgiven_s = now_s + (min(_MOST_S, wait_s))
@@ -123,7 +128,10 @@ class ConnectionTable:
     def __init__(self, most: int, most_per_share: int) -> None:
         """Start empty; `most` connections in all, `most_per_share` of one VM."""
         self.most, self.most_per_share = most, most_per_share
-        self.refused = self.evicted = 0
+        self.refused = self.evicted = self.parked = self.delayed = 0
+        self.busiest = BusiestVms()
+        self.penalised = 0
+        """The VMs whose requests are delayed, at the last sweep."""
         self.deadlines: Wheel[SharedConnection] = Wheel(_DEADLINE_GRAIN_S)
         self._count = 0
         self._shares: dict[str, Share] = {}
@@ -182,9 +190,17 @@ class ConnectionTable:
             else:
                 self.deadlines.file(connection, connection.deadline_s)
         # A share without connections is kept as long as it has refusals to remember.
+        self.penalised, add = 0, self.busiest.add
         for name, share in list(self._shares.items()):
+            if share.requests or share.refusals:
+                if name != UNKNOWN:
+                    add(name, share.requests, share.refusals)
+                share.requests = share.refusals = 0
+            if share.has_excess and share.delay_s(now_s) > 0:
+                self.penalised += 1
             if not share.open and share.is_forgiven(now_s):
                 del self._shares[name]
+        self.busiest.compare(now_s)
 
     def drain(self) -> None:
         """Ask every connection to end as soon as nothing is unfinished."""

@@ -6,7 +6,7 @@ from math import inf
 from msgspec import Struct
 
 from openimds.errors import ConfigError
-from openimds.parameters import Parameter, describe, parse_time
+from openimds.parameters import DURATION, Parameter, describe, parse_time
 
 EARLIEST_S, LATEST_S = 0, 221_845_392_000
 """1970 to 9000: every date on the wire can show these, with room for later ones."""
@@ -19,8 +19,8 @@ CLOCK: tuple[Parameter, ...] = (
         metavar="TIME",
         convert=parse_time,
     ),
-    Parameter("offset_s", float, "Set it ahead of real time.", metavar="SECONDS"),
-    Parameter("advance_s", float, "Move it forward.", metavar="SECONDS"),
+    Parameter("offset_s", float, "Set it ahead of real time.", metavar=DURATION),
+    Parameter("advance_s", float, "Move it forward.", metavar=DURATION),
     Parameter(
         "rate",
         float,

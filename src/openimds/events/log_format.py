@@ -6,6 +6,7 @@ from typing import Annotated, TypeAlias
 import msgspec.json
 from msgspec import Meta, Raw, Struct
 
+from openimds.errors import BAD_JSON
 from openimds.facts.events import EventStatus, Trigger
 from openimds.fleet.store.port import LogEntry
 from openimds.parameters import camel_case
@@ -84,7 +85,7 @@ def line(entry: LogEntry) -> bytes:
     """
     try:
         members = msgspec.json.decode(entry.body, type=dict[str, Raw])
-    except (msgspec.MsgspecError, RecursionError, ValueError):
+    except BAD_JSON:
         known = {"event": entry.event_id, "at": entry.at, "who": entry.who}
         return msgspec.json.encode({"number": entry.number, **known, "description": _DAMAGED})
     renamed = {camel_case(name): value for name, value in members.items()}

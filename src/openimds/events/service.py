@@ -16,9 +16,11 @@ from openimds.events.scenario import ScenarioTable, begin, digest_of, end, next_
 from openimds.events.stored import UnreadableRowError, decode
 from openimds.events.writer import EventWriter, PublishedScope, WriteResult
 from openimds.facts.events import EventStatus, Trigger
-from openimds.fleet.index import IndexUpdate, unpack
+from openimds.fleet.index import IndexUpdate
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import EventBatch, StoreError
+from openimds.fleet.vm_entry import unpack
+from openimds.log.events import EVENT_TROUBLE
 from openimds.parameters import nearest
 from openimds.protocol.events.document import ScopeActivity
 from openimds.protocol.events.event import Event, place_of, prepare
@@ -87,7 +89,11 @@ class EventsService:
             try:
                 self.clock.take(decode(body, ClockState))
             except UnreadableRowError as error:
-                self._notify(f"the stored clock is left out, and the real time counts: {error}")
+                self._notify(
+                    EVENT_TROUBLE.message(
+                        f"the stored clock is left out, and the real time counts: {error}"
+                    )
+                )
         await self.event_writer.load()
 
     # Requests of guests.
@@ -110,7 +116,9 @@ class EventsService:
         try:
             outcome = await self.event_writer.do(job)
         except StoreError as error:
-            self._notify(f"{need.vm} could not approve an event: {error}")
+            self._notify(
+                EVENT_TROUBLE.message(f"{need.vm} could not approve an event: {error}", vm=need.vm)
+            )
             return Failed("unavailable")
         return Failed("malformed_events") if outcome.refusal else Approved()
 
@@ -302,7 +310,9 @@ class EventsService:
         present = [name for name in line.vms if name in by_name]
         if len(present) < len(line.vms):
             removed = ", ".join(sorted({*line.vms} - {*present}))
-            self._notify_once(f"a scenario names VMs that are not served: {removed}")
+            self._notify_once(
+                EVENT_TROUBLE.message(f"a scenario names VMs that are not served: {removed}")
+            )
         hits: _HitsByScope = {}
         for name in present:
             self._add_hit(name, hits)

@@ -3,9 +3,8 @@
 from typing import TypeVar
 
 import msgspec.json
-from msgspec import MsgspecError
 
-from openimds.errors import Error
+from openimds.errors import BAD_JSON, Error
 
 T = TypeVar("T")
 
@@ -22,7 +21,7 @@ def decode(body: bytes, kind: type[T]) -> T:
     """
     try:
         return msgspec.json.decode(body, type=kind)
-    except (MsgspecError, RecursionError, ValueError) as error:
+    except BAD_JSON as error:
         reason = str(error).partition("\n")[0]
         raise UnreadableRowError(
             f"the row is damaged, or another release wrote it ({reason}); use that release, or "

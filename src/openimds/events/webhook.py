@@ -22,6 +22,7 @@ from openimds.errors import ConfigError, Error, shortage
 from openimds.events.log_format import line
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import EventBatch, Log, LogEntry
+from openimds.log.events import HOOK_TROUBLE
 
 TIMEOUT_S = 10.0
 WAITS_S = (1.0, 2.0, 4.0)
@@ -60,6 +61,11 @@ class Webhook:
         self._has_more = asyncio.Event()
         self._at: int | None = None
 
+    @property
+    def waiting(self) -> int:
+        """The number of lines that the receiver has not taken yet."""
+        return 0 if self._at is None else self._fleet_service.last_log_entry - self._at
+
     def wake(self) -> None:
         """Read the log: it has a new line."""
         self._has_more.set()
@@ -73,7 +79,7 @@ class Webhook:
                     self._at = await self._begin()
                 await self._catch_up(self._at)
             except Error as error:  # The store cannot be read or written.
-                self._notify(f"webhook waits for the store: {error}")
+                self._notify(HOOK_TROUBLE.message(f"webhook waits for the store: {error}"))
                 await self._sleep(_RETRY_S)
                 continue
             await self._has_more.wait()
@@ -82,7 +88,11 @@ class Webhook:
         """Return the number of the last delivered line; a new webhook begins with the next."""
         cursor = await self._fleet_service.call_store(self._fleet_service.store.value, _CURSOR)
         if cursor is not None and not cursor.isdigit():
-            self._notify("the stored position of the webhook is damaged: it begins with new events")
+            self._notify(
+                HOOK_TROUBLE.message(
+                    "the stored position of the webhook is damaged: it begins with new events"
+                )
+            )
             cursor = None
         if cursor is None:
             await self._save(self._fleet_service.last_log_entry)
@@ -96,8 +106,11 @@ class Webhook:
             return at
         self.skipped += span.pruned - at
         self._notify(
-            f"webhook skipped the log entries {at + 1} to {span.pruned}, which were pruned before "
-            "they were delivered"
+            HOOK_TROUBLE.message(
+                f"webhook skipped the log entries {at + 1} to {span.pruned}, which were pruned "
+                "before "
+                "they were delivered"
+            )
         )
         await self._save(span.pruned)
         return span.pruned
@@ -138,7 +151,9 @@ class Webhook:
                 self.delivered += 1
                 return
         self.failed += 1
-        self._notify(f"webhook skipped event {entry.event_id}, not delivered: {reason}")
+        self._notify(
+            HOOK_TROUBLE.message(f"webhook skipped event {entry.event_id}, not delivered: {reason}")
+        )
 
     async def _deliver_after_shortages(self, entry: LogEntry) -> None:
         """Deliver a line; try again for as long as a shortage prevents it."""
@@ -154,7 +169,9 @@ class Webhook:
                 if not is_reported:
                     is_reported = True
                     self._notify(
-                        f"webhook waits ({lack.strerror}); it tries again every {_RETRY_S:g} s"
+                        HOOK_TROUBLE.message(
+                            f"webhook waits ({lack.strerror}); it tries again every {_RETRY_S:g} s"
+                        )
                     )
                 await self._sleep(_RETRY_S)
             else:

@@ -9,6 +9,7 @@ state machine is restored.
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import TypeAlias
 
 import msgspec.json
@@ -21,6 +22,7 @@ from openimds.events.stored import UnreadableRowError, decode
 from openimds.facts.events import FIRST_INCARNATION
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import EventBatch, LogEntry, StoreError
+from openimds.log.events import EVENT_TROUBLE
 from openimds.protocol.events.document import document
 from openimds.protocol.events.event import Event, place_of
 from openimds.protocol.events.state_machine import EventStateMachine, Outcome, Snapshot, Transition
@@ -37,6 +39,8 @@ FORGOTTEN = "incarnation"
 MOST_UNUSED = 100_000
 """Scopes without events and VMs are kept up to this number, which take 10 MB in the store."""
 _FORGET_AT_ONCE = 1000
+_SLICE = 200
+"""So many VMs are looked at between two requests."""
 
 
 class PublishedScope(Struct, frozen=True):
@@ -59,13 +63,15 @@ class WriteResult(Struct, frozen=True):
     """The result of a job: its outcome, and the events that it declared.
 
     `scenarios` is the table after it, or None if the job did not change it. `raised` are scopes
-    whose incarnation rises without a transition.
+    whose incarnation rises without a transition, `forgotten` scopes without events and VMs, with
+    their incarnations.
     """
 
     outcome: Outcome
     scenarios: ScenarioTable | None = None
     declared: tuple[Event, ...] = ()
     raised: frozenset[str] = frozenset()
+    forgotten: dict[str, int] = {}
 
 
 Job: TypeAlias = Callable[[EventStateMachine, ScenarioTable, float], WriteResult]
@@ -136,42 +142,53 @@ class EventWriter:
         call, store = self._fleet_service.call_store, self._fleet_service.store
         self.events = self._readable(await call(store.events))
         await self.load_incarnations()
-        await self._forget_unused()
         body = await call(store.value, SCENARIOS)
         try:
             self.scenarios = decode(body, ScenarioTable) if body else ScenarioTable()
         except UnreadableRowError as error:
-            self._notify(f"the stored scenarios are left out, and begin anew: {error}")
+            self._notify(
+                EVENT_TROUBLE.message(f"the stored scenarios are left out, and begin anew: {error}")
+            )
         self._fleet_service.last_log_entry = await call(store.last_log_entry)
         self._restore()
         self.scopes.clear()  # Those that a move of VMs has published have no events yet.
         for scope in self._incarnations:
             self._publish_scope(scope)
         await self.do(self._follow)
+        with suppress(StoreError):  # The next try is the pruner's.
+            await self.forget_unused()
 
-    async def _forget_unused(self) -> None:
+    async def forget_unused(self) -> None:
         """Forget the scopes without events and VMs, if they are too many.
 
-        Nothing else changes the fleet or its events meanwhile. A VM in quarantine has a scope that
-        is not known: then none is forgotten.
+        Changes of the fleet wait meanwhile; in 100,000 VMs that is for some seconds, and seldom. A
+        VM in quarantine has a scope that is not known: then none is forgotten.
+
+        Raises:
+            StoreError: the store cannot be written; some may be forgotten.
         """
-        service, index = self._fleet_service, self._fleet_service.fleet_index
-        if len(self._incarnations) <= MOST_UNUSED or index.quarantine:
-            return
-        used = {event.scope for event in self.events.values()}
-        used.update(place_of(entry.vm)[0] for entry in index.by_name.values())
+        index = self._fleet_service.fleet_index
+        in_use = len(index.by_name) + len(self.events)  # At most: several VMs may share a scope.
+        if len(self._incarnations) - in_use > MOST_UNUSED and not index.quarantine:
+            await self._fleet_service.between_changes(self._forget_unused)
+
+    async def _forget_unused(self) -> None:
+        index, used = self._fleet_service.fleet_index, set[str]()
+        if index.quarantine:
+            return  # A change that was under way has put a VM there.
+        for number, entry in enumerate([*index.by_name.values()]):
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+            used.add(place_of(entry.vm)[0])
         unused = [scope for scope in self._incarnations if scope not in used]
-        if len(unused) <= MOST_UNUSED:
-            return
-        self.forgotten = max(self.forgotten, *(self._incarnations[scope] for scope in unused))
+
+        def job(names: list[str], machine: EventStateMachine) -> WriteResult:
+            idle = [name for name in names if not machine.events_of(name)]
+            return WriteResult(Outcome(()), forgotten={name: machine.forget(name) for name in idle})
+
         for start in range(0, len(unused), _FORGET_AT_ONCE):
             names = unused[start : start + _FORGET_AT_ONCE]
-            batch = EventBatch(
-                incarnations=dict.fromkeys(names), values={FORGOTTEN: b"%d" % self.forgotten}
-            )
-            await service.call_store(service.store.write_events, batch)
-            for name in names:
-                del self._incarnations[name]
+            await self.do(lambda machine, *_, names=names: job(names, machine))
 
     def _readable(self, bodies: Iterable[bytes]) -> dict[str, Event]:
         """Return the events of stored bodies by their ids; report those that cannot be read."""
@@ -186,7 +203,11 @@ class EventWriter:
             else:
                 events[event.event_id] = event
         if failed:
-            self._notify(f"{failed} stored events are left out and stay in the store: {reason}")
+            self._notify(
+                EVENT_TROUBLE.message(
+                    f"{failed} stored events are left out and stay in the store: {reason}"
+                )
+            )
         return events
 
     async def do(self, job: Job) -> Outcome:
@@ -249,20 +270,34 @@ class EventWriter:
             for move in transitions
         ]
         scopes = {move.scope for move in transitions}.union(*(result.raised for result in done))
+        forgotten = dict(item for result in done for item in result.forgotten.items())
+        scopes -= forgotten.keys()
+        incarnations: dict[str, int | None] = dict.fromkeys(forgotten)
+        incarnations |= {scope: self._machine.incarnation(scope) for scope in scopes}
+        highest = max((self.forgotten, *forgotten.values()))
+        values: dict[str, bytes | None] = {}
+        if highest != self.forgotten:
+            values[FORGOTTEN] = b"%d" % highest
+        if scenarios != self.scenarios:
+            values[SCENARIOS] = msgspec.json.encode(scenarios)
         batch = EventBatch(
             {key: msgspec.json.encode(event) if event else None for key, event in after.items()},
-            {scope: self._machine.incarnation(scope) for scope in scopes},
-            {} if scenarios == self.scenarios else {SCENARIOS: msgspec.json.encode(scenarios)},
+            incarnations,
+            values,
             tuple(entries),
         )
         if batch != EventBatch():
             numbered = await self._fleet_service.call_store(
                 self._fleet_service.store.write_events, batch
             )
-            self.scenarios = scenarios
+            self.scenarios, self.forgotten = scenarios, highest
             self._publish(transitions, scopes, after, numbered)
-            if self.on_scopes and scopes:
-                await self.on_scopes({scope: self.scopes[scope] for scope in scopes})
+            for scope in forgotten:
+                self._incarnations.pop(scope, None)
+                self.scopes.pop(scope, None)
+            if self.on_scopes and (scopes or forgotten):
+                shown = {scope: self.scopes[scope] for scope in scopes}
+                await self.on_scopes({**shown, **dict.fromkeys(forgotten, PublishedScope())})
 
     def _publish(
         self,
@@ -317,7 +352,7 @@ class EventWriter:
 
     def _report(self, done: "asyncio.Future[Outcome]") -> None:
         if not done.cancelled() and (error := done.exception()):
-            self._notify(f"an event is late: {error}")
+            self._notify(EVENT_TROUBLE.message(f"an event is late: {error}"))
 
     async def close(self) -> None:
         """Finish the jobs that have begun; make no further transition."""

@@ -10,6 +10,35 @@ from msgspec import Struct
 
 from openimds.facts.evidence import Evidence
 
+MASKED = "***"
+"""Stands for a secret in records and logs."""
+SECRET_HEADERS = frozenset(
+    {"authorization", "cookie", "proxy-authorization", "secret", "x-identity-header"}
+)
+"""Headers that prove an identity, in lower case."""
+SECRET_PARAMETERS = (
+    "access_token",
+    "assertion",
+    "client_assertion",
+    "client_secret",
+    "code",
+    "password",
+    "refresh_token",
+    "secret",
+    "sig",
+    "token",
+)
+"""Parameters of a query or a form that prove an identity."""
+SECRET_MEMBERS = (
+    "compute.customData",
+    "compute.publicKeys",
+    "compute.userData",
+    "identities",
+    "reach",
+    "reprovisionData",
+)
+"""Members of a VM that only the role `admin` reads or writes."""
+
 
 class Redaction(StrEnum):
     """The kind of a value, which decides the form of its placeholder."""

@@ -110,12 +110,12 @@ GENERAL: tuple[RefusalRow, ...] = (
         "rebound",
         "",
         403,
-        '{"error":"Forbidden. A loopback listener answers to an address, localhost, '
-        "host.docker.internal or a name of the setting listen_hosts in Host, and to no request "
-        'with Origin"}',
+        '{"error":"Forbidden. Callers on this machine or behind a published port need an address, '
+        "localhost, host.docker.internal or a name of the setting listen_hosts in Host, and no "
+        'Origin"}',
         chosen(
-            "Azure checks neither Host nor Origin; on loopback, web pages that rebind their name "
-            "(DNS rebinding) could read tokens"
+            "Azure checks neither Host nor Origin; on this machine and behind a published port, "
+            "web pages that rebind their name (DNS rebinding) could read tokens"
         ),
     ),
     RefusalRow(

@@ -4,9 +4,10 @@ from collections import Counter
 from math import inf
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from openimds.facts.faults import BLACKHOLE, REFUSED
-from openimds.fleet.index import unpack
+from openimds.fleet.vm_entry import unpack
 from openimds.protocol.faults.fault import Fault, FaultSpec
 from openimds.protocol.faults.matching import is_active, is_hit, matches, matches_public
 from openimds.protocol.faults.public_request import PublicRequest
@@ -46,11 +47,25 @@ class ActiveFault:
         self, key: str, spec: FaultSpec, origin: str, begun_s: float, before: dict[str, bytes]
     ) -> None:
         """Begin to count."""
-        self.key, self.spec, self.origin, self.begun_s = key, spec, origin, begun_s
+        self.key, self.origin, self.begun_s = key, origin, begun_s
         self.played = 0
         self.is_public = spec.is_public
-        self._names, self._before = frozenset(spec.vms), before
         self._seen: dict[str, int] = {}
+        self.follow(spec, before)
+
+    def follow(self, spec: FaultSpec, before: dict[str, bytes]) -> None:
+        """Go on counting for other VMs; the other members of `spec` are the same."""
+        self.spec = spec
+        self._names, self._before = frozenset(spec.vms), before
+
+    def for_vms(self, names: tuple[str, ...]) -> "ActiveFault":
+        """Return the same fault for these of its VMs, with its counts."""
+        before = {name: self._before[name] for name in names if name in self._before}
+        fault = ActiveFault(
+            self.key, replace(self.spec, vms=names), self.origin, self.begun_s, before
+        )
+        fault.played, fault._seen = self.played, self._seen
+        return fault
 
     @property
     def seen(self) -> int:

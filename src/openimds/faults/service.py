@@ -5,21 +5,27 @@ All methods are called on the server's event loop.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
 
 import msgspec.json
-from msgspec import MsgspecError, Struct, field, structs
+from msgspec import Struct, field, structs
 
-from openimds.errors import ConfigError
+from openimds.errors import BAD_JSON, ConfigError
 from openimds.faults.injector import ActiveFault, FaultCounts, FaultInjector
+from openimds.fleet.index import FleetIndex
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import EventBatch
+from openimds.log.events import FAULT_CLEARED, FAULT_LOST, FAULT_SET
 from openimds.parameters import nearest
 from openimds.protocol.faults.fault import FaultSpec, fault_to_value
 from openimds.protocol.faults.input import MOST_FAULTS, read_fault
 
 API, FILE = "api", "file"
 """The origin of a fault: the API and Python, or the fleet file."""
+MOST_LOGGED = 10
+"""So many faults and effects are logged by name."""
 NOTE = "faults"
 """The key of the API's faults in the store."""
 _STALE = "stale-document"
@@ -50,11 +56,10 @@ class FaultService:
     The members are those of a fleet file's `faults`.
     """
 
-    def __init__(  # noqa: PLR0913 - its collaborators
+    def __init__(
         self,
         fleet_service: FleetService,
         utc: Callable[[], float],
-        attach: Callable[[FaultInjector | None], None],
         on_change: Callable[[], Awaitable[None]] = _nothing,
         notify: Callable[[str], None] = lambda _: None,
         *,
@@ -62,8 +67,6 @@ class FaultService:
     ) -> None:
         """Keep faults in the store of a fleet.
 
-        `attach` gets the injector when the first fault of guests is set, and None when the last
-        one goes.
         `notify` receives a message for stored faults that cannot be read.
         """
         self._notify = notify
@@ -73,7 +76,7 @@ class FaultService:
         """Called with faults before they are set; raises ConfigError if they cannot be played."""
         self.counts: Callable[[], Awaitable[dict[str, FaultCounts]]] | None = None
         """Reads the counts by key, where another process plays the faults."""
-        self._fleet_service, self._utc, self._attach = fleet_service, utc, attach
+        self._fleet_service, self._utc = fleet_service, utc
         self._turn = asyncio.Lock()
         self._last = 0
 
@@ -109,6 +112,7 @@ class FaultService:
         of_file = tuple(of_file)
         self.check(of_file, removed)
         note = await self._fleet_service.call_store(self._fleet_service.store.value, NOTE)
+        self._last = max((int(fault.key) for fault in self.running), default=0)
         resumed = self._resume_all(note) if note else []
         await self._publish((*self._of_file(of_file), *resumed))
 
@@ -118,15 +122,24 @@ class FaultService:
         unreadable = "is left out: it is damaged, or another release wrote it"
         try:
             stored = msgspec.json.decode(note, type=list[StoredFault])
-            self._last = max((int(fault.key) for fault in stored), default=0)
-        except (MsgspecError, RecursionError, ValueError) as error:
-            self._notify(f"the row of stored faults {unreadable} ({error}). Set them again")
+            self._last = max((self._last, *(int(fault.key) for fault in stored)))
+        except BAD_JSON as error:
+            self._notify(
+                FAULT_LOST.message(
+                    f"the row of stored faults {unreadable} ({error}). Set them again"
+                )
+            )
             return resumed
         for fault in stored:
             try:
                 resumed.append(self._resumed(fault))
             except ConfigError as error:
-                self._notify(f"the stored fault {fault.key} {unreadable} ({error}). Set it again")
+                self._notify(
+                    FAULT_LOST.message(
+                        f"the stored fault {fault.key} {unreadable} ({error}). Set it again",
+                        fault=fault.key,
+                    )
+                )
         return resumed
 
     async def set(self, value: object) -> list[ActiveFault]:
@@ -172,6 +185,33 @@ class FaultService:
             if cleared:
                 await self._store(left)
             return cleared
+
+    async def clear_for(
+        self, names: AbstractSet[str]
+    ) -> list[tuple[ActiveFault, tuple[str, ...], tuple[str, ...]]]:
+        """Take VMs out of the faults that name them.
+
+        A fault without a VM left is cleared. Return these faults, each with the VMs taken out and
+        those that are left.
+
+        Raises:
+            StoreError: the change cannot be stored; then the faults stay active.
+        """
+        async with self._turn:
+            changed: dict[str, tuple[ActiveFault, tuple[str, ...], tuple[str, ...]]] = {}
+            running: list[ActiveFault] = []
+            for fault in self.running:
+                hit = tuple(name for name in fault.spec.vms if name in names)
+                left = tuple(name for name in fault.spec.vms if name not in names)
+                if hit:
+                    changed[fault.key] = (fault, hit, left)
+                if not hit:
+                    running.append(fault)
+                elif left:
+                    running.append(fault.for_vms(left))
+            if changed:
+                await self._store(tuple(running))
+            return [*changed.values()]
 
     async def follow(self, of_file: Iterable[FaultSpec]) -> None:
         """Replace the fleet file's faults; an unchanged fault keeps its counters."""
@@ -225,10 +265,7 @@ class FaultService:
         return ActiveFault(stored.key, spec, API, stored.begun_s, self._before(spec))
 
     def _before(self, spec: FaultSpec) -> dict[str, bytes]:
-        if spec.effect != _STALE:
-            return {}
-        entries = self._fleet_service.fleet_index.by_name
-        return {name: entries[name].packed for name in spec.vms or entries if name in entries}
+        return vms_before(spec, self._fleet_service.fleet_index)
 
     async def _store(self, running: tuple[ActiveFault, ...]) -> None:
         stored = [_stored(fault) for fault in running if fault.origin == API]
@@ -240,11 +277,38 @@ class FaultService:
         await self._publish(running)
 
     async def _publish(self, running: tuple[ActiveFault, ...]) -> None:
-        concerned = self.injector.concerns_guests
-        self.injector.running = running
-        if self.injector.concerns_guests != concerned:
-            self._attach(None if concerned else self.injector)
+        before, self.injector.running = self.running, running
+        self._log(before, running)
         await self.on_change()
+
+    def _log(self, before: Sequence[ActiveFault], running: Sequence[ActiveFault]) -> None:
+        """Log the faults that are new, and those that have gone."""
+        for event, some, others in (
+            (FAULT_SET, running, before),
+            (FAULT_CLEARED, before, running),
+        ):
+            keys = {fault.key for fault in others}
+            if found := [fault for fault in some if fault.key not in keys]:
+                effects = sorted({fault.spec.effect for fault in found})
+                what = "set" if event is FAULT_SET else "cleared"
+                nouns = "fault" if len(found) == 1 else "faults"
+                some_effects = effects[:MOST_LOGGED]
+                self._notify(
+                    event.message(
+                        f"{len(found)} {nouns} {what}: {', '.join(some_effects)}",
+                        faults=tuple(fault.key for fault in found[:MOST_LOGGED]),
+                        effects=tuple(some_effects),
+                        count=len(found),
+                    )
+                )
+
+
+def vms_before(spec: FaultSpec, index: FleetIndex[Any]) -> dict[str, bytes]:
+    """Return the VMs that a fault serves, packed as they are now."""
+    if spec.effect != _STALE:
+        return {}
+    entries = index.by_name
+    return {name: entries[name].packed for name in spec.vms or entries if name in entries}
 
 
 def _stored(fault: ActiveFault) -> StoredFault:

@@ -9,12 +9,13 @@ more VMs than are active. The rate limits of an entry outlive an update: no chan
 Theory. The caller is identified by the listener or by the source address, and by nothing that a
 guest can write into a request. Two VMs that claim one address are an error; an address that is only
 a default yields to one that is configured. `index` resolves callers by the claims of
-`address_claims`; `response_cache` bounds the prepared responses without looking inside them;
-`service` writes each change to the `store` first and applies it to the index after; `quarantine`
-has the stored VMs that cannot be taken, which stop nobody else and come back when they can be;
-`fleet_files` reads the files that describe VMs; `applied_file` compares a file with its entries as
-last applied, so that a text without an edit changes nothing, and `entry_edit` changes the leaves
-that an edit has touched and no other; `scope_names` brings a store of release 0.1.0 up to date.
+`address_claims`; `vm_entry` is one VM in it, and `response_cache` bounds the prepared responses
+without looking inside them; `service` writes each change to the `store` first and applies it to the
+index after; `quarantine` has the stored VMs that cannot be taken, which stop nobody else and come
+back when they can be; `fleet_files` reads the files that describe VMs; `applied_file` compares a
+file with its entries as last applied, so that a text without an edit changes nothing, and
+`entry_edit` changes the leaves that an edit has touched and no other; `scope_names` brings a store
+of release 0.1.0 up to date.
 
 The room does not know the callers of its service, the content of a response, sockets or HTTP.
 """

@@ -16,13 +16,16 @@ from openimds.vm.types import Reach, Vm
 class AddressClaims(Struct, frozen=True):
     """The configured addresses and listeners of a VM, or the default address it has instead.
 
-    `is_open` tells that the VM has no `reach`: it answers every caller while it is the only VM.
+    `is_open` tells that the VM has no `reach`: it answers every caller while it is the only VM. In
+    a fleet of hosts `hosts` are the one or two that serve it, and `scope` is that of its events.
     """
 
     addresses: tuple[str, ...]
     listeners: tuple[str, ...]
     presumed: str
     is_open: bool = False
+    hosts: tuple[str, ...] = ()
+    scope: str = ""
 
 
 def claims_of(vm: Vm) -> AddressClaims:

@@ -10,12 +10,12 @@ from enum import Enum
 from functools import partial
 from hashlib import blake2b
 from sys import intern
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec.json
 from msgspec import Struct, field
 
-from openimds.errors import ConfigError
+from openimds.errors import BAD_JSON, ConfigError
 from openimds.fleet.entry_edit import edited
 from openimds.fleet.store.port import (
     API,
@@ -29,8 +29,7 @@ from openimds.vm.fleet_file import parse_vm
 from openimds.vm.serialize import encode_vm
 from openimds.vm.types import Vm
 
-_DAMAGE = (msgspec.DecodeError, RecursionError, ValueError)
-"""The errors of decoding a damaged body."""
+T = TypeVar("T")
 _PAGE = 5000
 _hash = partial(blake2b, digest_size=16)
 """Digests by which the bodies of VMs are compared."""
@@ -98,9 +97,13 @@ def read_stored_fleet(store: Store, origin: str) -> StoredFleet:
         after = entries[-1].name
         for entry in entries:
             if entry.origin == origin:
-                known = _NOT_KNOWN if entry.body is None else _hash(entry.body).digest()
-                fleet.applied[entry.name] = known
+                fleet.applied[entry.name] = _digest_of(entry)
     return fleet
+
+
+def _digest_of(entry: AppliedEntry) -> bytes:
+    """Return the digest of an applied entry, empty if that is not known."""
+    return _NOT_KNOWN if entry.body is None else _hash(entry.body).digest()
 
 
 def read_stored_part(store: Store, origin: str, names: Iterable[str]) -> StoredFleet:
@@ -116,8 +119,7 @@ def read_stored_part(store: Store, origin: str, names: Iterable[str]) -> StoredF
             fleet.bodies[name] = _hash(vm.body).digest()
         entry = store.applied_entry(name)
         if entry and entry.origin == origin:
-            known = _NOT_KNOWN if entry.body is None else _hash(entry.body).digest()
-            fleet.applied[name] = known
+            fleet.applied[name] = _digest_of(entry)
     return fleet
 
 
@@ -134,13 +136,12 @@ def read_rows(store: Store, names: Sequence[str]) -> list[Row]:
     Raises:
         StoreError: the store cannot be read.
     """
-    vms = filter(None, map(store.get, names))
-    return [Row(vm, store.applied_entry(vm.name)) for vm in vms]
+    return [Row(vm, store.applied_entry(vm.name)) for vm in store.get_many(names)]
 
 
-def batches(names: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """Yield names in groups of a size."""
-    return (names[at : at + size] for at in range(0, len(names), size))
+def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Yield items in groups of a size."""
+    return (items[at : at + size] for at in range(0, len(items), size))
 
 
 class FileComparison:
@@ -184,7 +185,7 @@ class FileComparison:
         try:
             result = self._edited(row, entry)
             body = encode_vm(result)
-        except (*_DAMAGE, ConfigError) as error:
+        except (*BAD_JSON, ConfigError) as error:
             result, body = vm, entry
             if row.vm.origin != DEFAULT:
                 self.notices.append(

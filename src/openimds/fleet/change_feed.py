@@ -1,6 +1,7 @@
 """A feed of changes and log entries, bounded by number and octets."""
 
 import asyncio
+from collections.abc import Iterable
 
 from msgspec.structs import replace
 
@@ -11,11 +12,6 @@ MAX_BYTES = 1 << 20
 """The octets that wait for a reader; one who is slower reads the store from its position on."""
 _ITEM_BYTES = 300
 """The approximate size of an item without its bodies and names."""
-
-
-def without_bodies(change: Change) -> Change:
-    """Return a change without its bodies, but with whether there was a VM."""
-    return replace(change, before=None, after=None if change.after is None else b"")
 
 
 class ChangeFeed:
@@ -56,6 +52,41 @@ class ChangeFeed:
         if item is not None:
             self._size_bytes -= _size(item)
         return item
+
+
+class ChangeFeeds:
+    """The feeds of all readers; callers bound their number."""
+
+    def __init__(self) -> None:
+        """Begin without readers."""
+        self.readers: set[ChangeFeed] = set()
+
+    def subscribe(self) -> ChangeFeed:
+        """Return a feed of changes and log entries from now on; None: some were lost."""
+        feed = ChangeFeed()
+        self.readers.add(feed)
+        return feed
+
+    def unsubscribe(self, feed: ChangeFeed) -> None:
+        """End a feed."""
+        self.readers.discard(feed)
+
+    def offer(self, items: Iterable[Change | LogEntry]) -> None:
+        """Give items to every reader, without the bodies of changes."""
+        for item in items:
+            shown = without_bodies(item) if isinstance(item, Change) else item
+            for feed in self.readers:
+                feed.offer(shown)
+
+    def end(self) -> None:
+        """Send every reader the end."""
+        for feed in self.readers:
+            feed.end()
+
+
+def without_bodies(change: Change) -> Change:
+    """Return a change without its bodies, but with whether there was a VM."""
+    return replace(change, before=None, after=None if change.after is None else b"")
 
 
 def _size(item: Change | LogEntry) -> int:

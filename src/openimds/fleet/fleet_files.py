@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from openimds.errors import ConfigError, shortage
 from openimds.fleet.fault_bodies import with_bodies
+from openimds.parameters import old_names, old_names_notice
 from openimds.protocol.events.schedule import RecurringEvent, read_lines
 from openimds.protocol.faults.fault import FaultSpec
 from openimds.protocol.faults.input import read_faults
@@ -52,7 +53,8 @@ class FleetFileContents(Struct, frozen=True):
 
     `text` is a digest of what was read, empty for contents that no file has. `entries` has digests
     of the entries of a large file. Where `gone` is not None, `vms` are only those whose entries
-    differ from a known text, and `gone` the names that are no longer in the file.
+    differ from a known text, and `gone` the names that are no longer in the file. `notice` is a
+    warning about old names in it, or empty.
     """
 
     vms: list[Vm]
@@ -61,6 +63,7 @@ class FleetFileContents(Struct, frozen=True):
     text: bytes = b""
     entries: EntryDigests | None = None
     gone: frozenset[str] | None = None
+    notice: str = ""
 
     @property
     def names(self) -> Collection[str]:
@@ -148,6 +151,7 @@ def read_fleet(path: str, known: EntryDigests | None = None) -> FleetFileContent
     vms: list[Vm] = []
     events: tuple[RecurringEvent, ...] = ()
     faults: tuple[FaultSpec, ...] = ()
+    notices: list[str] = []
     digest = sha256()
     for file in files:
         with _naming(file), open_plain(file) as opened:
@@ -158,9 +162,12 @@ def read_fleet(path: str, known: EntryDigests | None = None) -> FleetFileContent
             return replace(edit, text=digest.digest())
         value = decode(body, file)
         try:
-            contents = fleet_contents(value, Path(file).parent)
+            with old_names() as found:
+                contents = fleet_contents(value, Path(file).parent)
         except ConfigError as error:
             raise error.inside(file) from None
+        if found:
+            notices.append(f"{file}: {old_names_notice(found)}")
         for vm in contents.vms:
             if vm.name in file_of:
                 seen = f"a VM that {file_of[vm.name]} names too"
@@ -175,7 +182,8 @@ def read_fleet(path: str, known: EntryDigests | None = None) -> FleetFileContent
     entries = None
     if not folder.is_dir() and len(vms) >= _LARGE:
         entries = _entries_of(body, path, [vm.name for vm in vms])
-    return FleetFileContents(vms, events, faults, digest.digest(), entries)
+    notice = "; ".join(notices)
+    return FleetFileContents(vms, events, faults, digest.digest(), entries, notice=notice)
 
 
 def _entries_of(body: bytes, path: str, names: list[str]) -> EntryDigests | None:

@@ -1,9 +1,8 @@
-"""The fleet index, its entries, and the way from a caller to its VM."""
+"""The fleet index, its updates, and the way from a caller to its VM."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from enum import Enum
-from functools import lru_cache
 from typing import Generic, TypeVar
 
 import msgspec.msgpack
@@ -11,147 +10,24 @@ from msgspec import Struct
 
 from openimds.errors import ConfigError
 from openimds.facts.clouds import PUBLIC
-from openimds.facts.limits import LIMITS
 from openimds.facts.versions import Catalog
 from openimds.fleet.address_claims import AddressClaims, ClaimTable, claims_of, given_way, plain
 from openimds.fleet.quarantine import QuarantinedVm, quarantined
-from openimds.fleet.response_cache import CachedResponses, ResponseCache
-from openimds.protocol.handle import Documents, Subject
-from openimds.protocol.rate_limit import Window, window
-from openimds.vm.identities import tenant_of
+from openimds.fleet.response_cache import ResponseCache
+from openimds.fleet.vm_entry import PackedVm, VmEntry, pack, recent
+from openimds.vm.identities import needs_entra, tenant_of
 from openimds.vm.types import Vm
 
 R = TypeVar("R")
-_pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(Vm).decode
-
-
 VM_LISTENER = "\0vm:"
 """Before the name of a VM: an inherited listener that belongs to that VM.
 
 The text of a configured listener is printable, such as `vm:80` for a host named vm.
 """
 
-
-class Allowance(Struct, frozen=True):
-    """The limits of every VM in one limiter class.
-
-    Requests per second, burst (0: as many as one second allows), and concurrent pending requests
-    (0: no limit).
-    """
-
-    rate_per_s: float
-    burst: int = 0
-    concurrent: int = 0
-
-
-Allowances = dict[str, Allowance]
-"""By limiter class. A class that is absent is not limited."""
-
-
-def documented_allowances() -> Allowances:
-    """Return the limits that Azure documents."""
-    return {key: Allowance(row.per_s, concurrent=row.concurrent) for key, row in LIMITS.items()}
-
-
-def unpack(packed: bytes) -> Vm:
-    """Return the VM of an entry's packed bytes."""
-    return _unpack(packed)
-
-
-MOST_RECENT = 16
-"""So many VMs stay unpacked, with their documents: guests that walk a document, one node a request.
-
-More would not help a fleet that boots at once, and would make its first answers touch more memory.
-"""
-
-recent = lru_cache(maxsize=MOST_RECENT)(_unpack)
-"""As `unpack`, and the same object for VMs that send new requests again and again."""
-
-
-@lru_cache(maxsize=MOST_RECENT)
-def _documents(_name: str) -> Documents:
-    """Return the cache of completed documents for the subjects of a VM; see `Subject`."""
-    return {}
-
-
-class PackedVm(Struct, frozen=True, array_like=True):
-    """A VM as an entry stores it."""
-
-    name: str
-    packed: bytes
-    claims: AddressClaims
-
-
 _unpack_block = msgspec.msgpack.Decoder(list[PackedVm]).decode
 _BLOCK = 1000
 """So many packed VMs are one block of bytes, which the allocator keeps apart from small objects."""
-
-
-class VmEntry(Generic[R]):
-    """One VM in the fleet index, with its limits and its cached responses."""
-
-    __slots__ = ("_packed", "_under_way", "_windows", "claims", "name", "responses")
-
-    def __init__(self, vm: PackedVm) -> None:
-        """Start with full limits and without responses."""
-        self.name, self._packed, self.claims = vm.name, vm.packed, vm.claims
-        self.responses: CachedResponses[R] = CachedResponses()
-        self._windows: dict[str, Window] | None = None
-        self._under_way: dict[str, int] | None = None
-
-    def replace(self, vm: PackedVm) -> None:
-        """Replace the VM; its limits keep their counts."""
-        self._packed, self.claims = vm.packed, vm.claims
-
-    @property
-    def vm(self) -> Vm:
-        """The VM, unpacked."""
-        return _unpack(self._packed)
-
-    @property
-    def packed(self) -> bytes:
-        """The packed VM: the same object until the VM changes; see `unpack`."""
-        return self._packed
-
-    def subject(self, catalog: Catalog, secret: str = "") -> Subject:
-        """Return the subject for `protocol.handle`; `secret` authenticates the VM's callers."""
-        return Subject(recent(self._packed), catalog, secret, _documents(self.name))
-
-    def grants(self, limit: str, allowances: Allowances, now_s: float) -> bool:
-        """Tell whether a limiter class allows a request now, and count it if so."""
-        windows = self._windows
-        if windows is None:
-            windows = self._windows = {}
-        counted = windows.get(limit)
-        if counted is None:
-            allowance = allowances.get(limit)
-            if allowance is None:
-                return True
-            counted = windows[limit] = window(limit, allowance.rate_per_s, allowance.burst)
-        return counted.grants(now_s)
-
-    def refund(self, limit: str) -> None:
-        """Take back the last request that a limiter class allowed."""
-        if self._windows and limit in self._windows:
-            self._windows[limit].refund()
-
-    def begin(self, limit: str, allowances: Allowances) -> bool:
-        """Tell whether a limiter class allows another pending request; count it if so."""
-        counts = self._under_way
-        if counts is None:
-            counts = self._under_way = {}
-        count = counts.get(limit, 0)
-        allowance = allowances.get(limit)
-        if allowance and 0 < allowance.concurrent <= count:
-            return False
-        counts[limit] = count + 1
-        return True
-
-    def end(self, limit: str) -> None:
-        """Count one pending request less; call it once for each `begin` that returned True."""
-        assert self._under_way is not None
-        self._under_way[limit] -= 1
 
 
 class Precedence(Enum):
@@ -184,15 +60,25 @@ class IndexUpdate(Struct, frozen=True):
 class FleetIndex(Generic[R]):
     """Every VM of a fleet, by name, by source address and by listener.
 
-    `only` answers every caller: the VM of a fleet of one, if it has no `reach`. `generation` grows
-    with every update. `clouds` maps the tenants outside the public cloud to their clouds. `homes`
-    maps addresses to the name of the VM that they reach while it has no `reach.address` and no
-    other VM claims them: in a test, the addresses of the test's own process. `quarantine` has the
-    stored VMs that are not served: with one of them, the fleet is larger than one.
+    `only` answers every caller: the VM of a fleet of one, if it has no `reach`; of this machine
+    alone, if it has tokens of Entra. `generation` grows with every update. `clouds` maps the
+    tenants outside the public cloud to their clouds. `homes` maps addresses to the name of the VM
+    that they reach while it has no `reach.address` and no other VM claims them: in a test, the
+    addresses of the test's own process. `quarantine` has the stored VMs that are not served: with
+    one of them, the fleet is larger than one.
     """
 
-    def __init__(self, catalog: Catalog, max_bytes: int) -> None:
-        """Start without VMs; cache at most `max_bytes` of prepared responses."""
+    def __init__(
+        self,
+        catalog: Catalog,
+        max_bytes: int,
+        claims: Callable[[Vm], AddressClaims] = claims_of,
+    ) -> None:
+        """Start without VMs; cache at most `max_bytes` of prepared responses.
+
+        `claims` returns what a VM claims, or raises ConfigError.
+        """
+        self._claims_of = claims
         self.catalog = catalog
         self.response_cache: ResponseCache[R] = ResponseCache(max_bytes)
         self.generation = 0
@@ -206,10 +92,14 @@ class FleetIndex(Generic[R]):
         self._by_listener: dict[str, str] = {}
         self._presumed: dict[str, list[VmEntry[R]]] = {}
 
-    def entry_at(self, address: str) -> VmEntry[R] | None:
-        """Return the VM at a source address, written as a socket gives it, or None."""
-        if self.only is not None:
-            return self.only
+    def entry_at(self, address: str, *, is_beyond: bool = False) -> VmEntry[R] | None:
+        """Return the VM at a source address, written as a socket gives it, or None.
+
+        With `is_beyond` the caller is not on this machine.
+        """
+        only = self.only
+        if only is not None and not (is_beyond and needs_entra(recent(only.packed))):
+            return only
         return self._at(address) or self._at(plain(address))
 
     def entry_of(self, listener: str) -> VmEntry[R] | None:
@@ -262,13 +152,13 @@ class FleetIndex(Generic[R]):
         bad: dict[str, QuarantinedVm] = {}
         for vm in puts:
             try:
-                claims = claims_of(vm)
+                claims = self._claims_of(vm)
             except ConfigError as error:
                 if precedence is not Precedence.PRESENT and vm.name not in yielding:
                     raise
                 bad[vm.name] = quarantined(vm.name, error)
                 continue
-            new[vm.name] = PackedVm(vm.name, _pack(vm), claims)
+            new[vm.name] = PackedVm(vm.name, pack(vm), claims)
             has_identities |= vm.identities.system or bool(vm.identities.user)
             if vm.cloud != PUBLIC:
                 clouds[tenant_of(vm)] = vm.cloud
@@ -362,7 +252,7 @@ class FleetIndex(Generic[R]):
         """
         self.clear_responses()
         vms = [PackedVm(entry.name, entry.packed, entry.claims) for entry in self.by_name.values()]
-        blocks = [_pack(vms[at : at + _BLOCK]) for at in range(0, len(vms), _BLOCK)]
+        blocks = [pack(vms[at : at + _BLOCK]) for at in range(0, len(vms), _BLOCK)]
         vms.clear()
         self.by_name, self._by_address, self._presumed, self.only = {}, {}, {}, None
         for block in blocks:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.history import PENDING, History, HistoryBounds
 from openimds.fleet.store.port import EventBatch, StoreError
+from openimds.log.events import HISTORY
 
 EVERY_S = 600.0
 """The time between two runs."""
@@ -36,15 +37,22 @@ class Pruner:
         """Prune by the clock that dates the changes of a fleet."""
         self.pruned: Counter[str] = Counter()
         """The number of deleted rows by log."""
+        self.pruned_s: float | None = None
+        """The time of the last complete run, in seconds since 1970."""
         self._fleet_service, self._notify, self._sleep = fleet_service, notify, sleep
         self._history = History(fleet_service.store, bounds)
         self._is_announced = False
+        self.forget: Callable[[], Awaitable[None]] | None = None
+        """Called after each run; it forgets other rows that are too many."""
 
     async def run(self) -> None:
         """Prune until the task is cancelled."""
         while True:
             with suppress(StoreError):  # Its changes are refused, too, with the reason.
                 await self.prune()
+            if self.forget:
+                with suppress(StoreError):
+                    await self.forget()
             await self._sleep(EVERY_S)
 
     async def prune(self) -> None:
@@ -64,6 +72,7 @@ class Pruner:
             log, rows = step
             self.pruned[log.value] += rows
             await self._sleep(PAUSE_S)
+        self.pruned_s = self._fleet_service.utc()
 
     async def _waits(self) -> bool:
         """Tell whether a store of an earlier release is still kept as it is."""
@@ -85,8 +94,12 @@ class Pruner:
             self._is_announced = True
             date = datetime.fromtimestamp(from_s, UTC).strftime("%Y-%m-%d")
             self._notify(
-                "the store is of an earlier release: its audit log and event log are pruned to "
-                "--history-days and --history-mib after the next openimds state backup, else from "
-                f"{date} on"
+                HISTORY.message(
+                    "the store is of an earlier release: its audit log and event log are pruned to "
+                    "--history-days and --history-mib after the next openimds state backup, "
+                    "else from "
+                    f"{date} on",
+                    date=str(date),
+                )
             )
         return True

@@ -31,6 +31,8 @@ class ResponseCache(Generic[R]):
         """Start empty; sizes are as the callers state them."""
         self.max_bytes = max_bytes
         self.size_bytes = 0
+        self.evictions = 0
+        """The number of VMs whose responses were dropped for want of room."""
         self._order: OrderedDict[int, CachedResponses[R]] = OrderedDict()
 
     def put(
@@ -46,6 +48,7 @@ class ResponseCache(Generic[R]):
         self._order.move_to_end(id(responses))
         while self.size_bytes > self.max_bytes:
             self.drop(next(iter(self._order.values())))
+            self.evictions += 1
 
     def drop(self, responses: CachedResponses[R]) -> None:
         """Drop the responses of one VM."""

@@ -12,11 +12,11 @@ stop it.
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
-from uuid import uuid4
+from uuid import NAMESPACE_OID, uuid5
 
 import msgspec.json
-from msgspec import MsgspecError
 
+from openimds.errors import BAD_JSON
 from openimds.protocol.events.event import place_of
 from openimds.vm.defaults import text_at
 from openimds.vm.types import Vm
@@ -90,7 +90,9 @@ class WholeNames:
             hits[_UNKNOWN + old] = lost
         for number, (new, members) in enumerate(hits.items()):
             vms, resources = zip(*members, strict=True)
-            event_id = str(uuid4()).upper() if number else event["event_id"]
+            event_id = event["event_id"]
+            if number:  # The same at each try: a full disk may undo the first one.
+                event_id = str(uuid5(NAMESPACE_OID, f"{event_id} {new}")).upper()
             yield event | {
                 "event_id": event_id,
                 "scope": new,
@@ -175,5 +177,5 @@ def _decoded(body: object) -> Any:  # noqa: ANN401 - any JSON value
     """Return the value of a body, or None if it is no JSON."""
     try:
         return msgspec.json.decode(body)  # type: ignore[call-overload]
-    except (MsgspecError, RecursionError, TypeError, ValueError):
+    except (*BAD_JSON, TypeError):
         return None

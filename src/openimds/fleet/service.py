@@ -5,14 +5,14 @@ call at a time; the fleet index is updated on the event loop, between two reques
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-import msgspec.json
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from openimds.errors import ConfigError
@@ -23,7 +23,8 @@ from openimds.fleet.applied_file import (
     read_stored_fleet,
     read_stored_part,
 )
-from openimds.fleet.change_feed import ChangeFeed, without_bodies
+from openimds.fleet.change_feed import ChangeFeeds
+from openimds.fleet.edits import Edit, EditBatch, Edited, EditQueue
 from openimds.fleet.index import FleetIndex, IndexUpdate, Precedence
 from openimds.fleet.quarantine import QuarantinedVm, TakenError, quarantined
 from openimds.fleet.store.port import (
@@ -37,44 +38,22 @@ from openimds.fleet.store.port import (
     StoreError,
     Write,
 )
+from openimds.fleet.store_trouble import StoreTrouble
+from openimds.fleet.stored_bodies import decodable, decode_vm
+from openimds.log.events import FLEET_WARNING, VM_RETURNED, VM_UNSERVED
 from openimds.vm.claims import refuse_protocol_claims
-from openimds.vm.fleet_file import merge_patch, parse_vm
-from openimds.vm.names import check_new_parts, has_old_parts, old_parts_notice
+from openimds.vm.names import old_parts_notice
 from openimds.vm.serialize import encode_vm
 from openimds.vm.types import Vm
 
 T = TypeVar("T")
 
-_REPLACED = frozenset({DEFAULT})
-"""A change by the API replaces this origin with its own, and keeps every other."""
-_DAMAGE = (msgspec.DecodeError, RecursionError, ValueError)
-"""The errors of decoding a damaged body."""
 _PAGE = 5000
 _SLICE = 200
 _EDITS = 50
 """So many entries with an edit are read and changed between two requests."""
-
-
-def decode_vm(stored: StoredVm, old: set[str] | None = None) -> Vm:
-    """Decode the body of a stored VM.
-
-    Its name is added to `old` if it has a name or an identity that no new VM may have.
-
-    Raises:
-        ConfigError: the body is damaged, or another release wrote it, with other keys.
-    """
-    try:
-        value = msgspec.json.decode(stored.body)
-    except _DAMAGE:
-        raise _damaged(stored.name) from None
-    vm = parse_vm(stored.name, value, is_stored=True)
-    if old is not None and has_old_parts(vm.name, vm.identities.user):
-        old.add(vm.name)
-    return vm
-
-
-def _damaged(name: str, hint: str = "") -> ConfigError:
-    return ConfigError(f"vms.{name}", "a stored body that is no JSON", "a VM as JSON", hint)
+_SLICE_BYTES = 64 << 10
+"""So many octets of bodies are changed between two requests."""
 
 
 class FleetService:
@@ -110,13 +89,15 @@ class FleetService:
         self._answered_s = self._steady()
         self._open_listeners, self._on_change = open_listeners, on_change
         self._notify = notify
+        self._trouble = StoreTrouble(store, notify, self._steady)
         self.before_change: Callable[[IndexUpdate], Awaitable[None]] | None = None
         """Called with a planned update before it is stored; an error refuses it."""
         self.after_change: Callable[[IndexUpdate], Awaitable[None]] | None = None
         """Called with an update that the index has taken, before its caller gets an answer."""
         self._thread = ThreadPoolExecutor(1, "store")
-        self._turn = asyncio.Lock()
-        self._feeds: set[ChangeFeed] = set()
+        self._turn, self._written = asyncio.Lock(), 0
+        self._edits = EditQueue(self._turn, self._make, lambda: self._written)
+        self.feeds = ChangeFeeds()
 
     async def load(self, *, is_last: bool = True) -> None:
         """Load the stored fleet into the index; open its listeners unless a `sync` follows.
@@ -131,13 +112,13 @@ class FleetService:
                 update = self.fleet_index.plan(map(decode, page), (), Precedence.PRESENT)
             except ConfigError:
                 bad: dict[str, QuarantinedVm] = {}
-                update = self.fleet_index.plan(_decodable(page, bad, old), (), Precedence.PRESENT)
+                update = self.fleet_index.plan(decodable(page, bad, old), (), Precedence.PRESENT)
                 update = replace(update, quarantined=bad | update.quarantined)
             self.fleet_index.apply(update)
             after = page[-1].name
         self.revision = await self.call_store(self.store.revision)
         if old:
-            self._notify(old_parts_notice(old))
+            self._notify(FLEET_WARNING.message(old_parts_notice(old)))
         if is_last:
             await self.open_listeners()
 
@@ -151,13 +132,23 @@ class FleetService:
     async def call_store(self, call: Callable[..., T], *arguments: object) -> T:
         """Call the store in its thread and return its answer."""
         loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(self._thread, call, *arguments)
+        try:
+            answer = await loop.run_in_executor(self._thread, call, *arguments)
+        except Exception as error:
+            self._trouble.note_failure(error)
+            raise
         self._answered_s = self._steady()
+        self._trouble.note_answer()
         return answer
 
     def store_age_s(self) -> float:
         """Return the seconds since the store last answered."""
         return self._steady() - self._answered_s
+
+    async def between_changes(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do work while no change of the fleet is under way; changes wait for it."""
+        async with self._turn:
+            await work()
 
     async def put(self, vm: Vm, who: str, expected: int | None = None) -> tuple[StoredVm, bool]:
         """Create or replace a VM; return it as stored, and whether it is new.
@@ -167,8 +158,9 @@ class FleetService:
             ConflictError: the VM is not at the expected revision (0: it must not exist yet).
             StoreError: the store failed; nothing has changed.
         """
-        async with self._turn:
-            return await self._put(vm, who, expected)
+        edited = await self._edits.submit(Edit(vm.name, vm, expected=expected), who)
+        assert edited.stored, "it was put"
+        return edited.stored, not edited.was_there
 
     async def patch(
         self, name: str, patch: object, who: str, expected: int | None = None
@@ -178,38 +170,8 @@ class FleetService:
         Raises:
             ConfigError, ConflictError, StoreError: as `put`.
         """
-        async with self._turn:
-            stored = await self.call_store(self.store.get, name)
-            if stored is None:
-                return None
-            try:
-                before = msgspec.json.decode(stored.body)
-            except _DAMAGE:
-                raise _damaged(name, "A patch cannot mend it: replace the VM") from None
-            try:
-                merged = merge_patch(before, patch)
-            except RecursionError:
-                raise ConfigError("body", "values nested too deeply", "a merge patch") from None
-            changed = parse_vm(name, merged, is_stored=True)
-            is_old = has_old_parts(name, changed.identities.user)
-            check_new_parts(changed, decode_vm(stored) if is_old else None)
-            return (await self._put(changed, who, expected))[0]
-
-    async def _put(self, vm: Vm, who: str, expected: int | None) -> tuple[StoredVm, bool]:
-        if vm.identities.details:
-            self._check(vm)
-        body = encode_vm(vm)
-        write = Write(vm.name, body, API, expected, _REPLACED)
-        index = self.fleet_index
-        is_new = vm.name not in index.by_name and vm.name not in index.quarantine
-        removed = await self._default_names() - {vm.name} if is_new else set()
-        update = self.fleet_index.plan([vm], removed)
-        for change in await self._change([write], update, who):
-            if change.name == vm.name:
-                return StoredVm(vm.name, body, change.revision, change.origin), is_new
-        stored = await self.call_store(self.store.get, vm.name)
-        assert stored is not None  # Nothing had to change, so the VM exists.
-        return stored, is_new
+        edited = await self._edits.submit(Edit(name, patch=patch, expected=expected), who)
+        return edited.stored
 
     async def remove(self, name: str, who: str, expected: int | None = None) -> bool:
         """Remove a VM; return whether it existed.
@@ -217,9 +179,48 @@ class FleetService:
         Raises:
             ConflictError, StoreError: as `put`.
         """
+        return (await self._edits.submit(Edit(name, expected=expected), who)).was_there
+
+    async def edit(self, edits: Sequence[Edit], who: str) -> list[Edited]:
+        """Make all edits or none; each name may stand in them once.
+
+        Raises:
+            ConfigError, ConflictError, StoreError: as `put`.
+        """
         async with self._turn:
-            write = Write(name, None, API, expected)
-            return bool(await self._change([write], self.fleet_index.plan([], [name]), who))
+            return await self._make(edits, who)
+
+    async def _make(self, edits: Sequence[Edit], who: str) -> list[Edited]:
+        index = self.fleet_index
+        batch, done = EditBatch(len(edits), self._check), 0
+        for part in batches(edits, _EDITS):
+            before = await self._stored([edit.name for edit in part if edit.patch is not UNSET])
+            for edit in part:
+                batch.add(edit, before.get(edit.name))
+                if batch.size - done > _SLICE_BYTES:
+                    done = batch.size
+                    await asyncio.sleep(0)  # Guests are answered between the slices.
+            await asyncio.sleep(0)
+        puts, removes = batch.puts, batch.removes
+        if not batch.writes:
+            return [Edited(None, was_there=False) for _ in edits]
+        there = {name for name in puts if name in index.by_name or name in index.quarantine}
+        if len(there) < len(puts):
+            removes |= await self._default_names() - puts.keys()
+        changes = await self._change(batch.writes, index.plan(puts.values(), removes), who)
+        made = {change.name: change for change in changes}
+        stored = await self._stored([name for name in puts if name not in made])
+        for name in puts.keys() & made.keys():
+            change = made[name]
+            assert change.after is not None, "it was put"
+            stored[name] = StoredVm(name, change.after, change.revision, change.origin)
+        there |= made.keys() - puts.keys()
+        return [Edited(stored.get(edit.name), edit.name in there) for edit in edits]
+
+    async def _stored(self, names: Sequence[str]) -> dict[str, StoredVm]:
+        """Return those of these VMs that are stored."""
+        rows = await self.call_store(self.store.get_many, names) if names else []
+        return {row.name: row for row in rows}
 
     async def sync(  # noqa: PLR0913 - a file, and how it is applied
         self,
@@ -263,7 +264,7 @@ class FleetService:
                 for row in await self.call_store(read_rows, self.store, names):
                     wanted[row.vm.name] = file.resolve(row, wanted[row.vm.name])
             for notice in file.notices:
-                self._notify(notice)
+                self._notify(FLEET_WARNING.message(notice))
             precedence = Precedence.PLANNED if is_start else Precedence.REFUSED
             writes = [*file.writes, *file.others]
             puts = (wanted[write.name] for write in writes)
@@ -311,17 +312,23 @@ class FleetService:
         except BaseException:
             await self._open_listeners({}, self.fleet_index.listeners.keys())
             raise
+        self._written += 1
         self.fleet_index.apply(update)
         if self.after_change:
             await self.after_change(update)
         self._on_change({change.name for change in changes})
         self.revision = max([self.revision, *(change.revision for change in changes)])
         await self._open_listeners(update.listeners, frozenset())
-        for change in map(without_bodies, changes) if self._feeds else ():
-            for feed in self._feeds:
-                feed.offer(change)
+        if self.feeds.readers:
+            self.feeds.offer(changes)
         await self._return_quarantined()
         return changes
+
+    async def _take(self, update: IndexUpdate) -> None:
+        """Serve an update here, and where guests are served."""
+        self.fleet_index.apply(update)
+        if self.after_change:
+            await self.after_change(update)
 
     async def return_quarantined(self) -> None:
         """Serve the quarantined VMs whose addresses and listeners are free."""
@@ -331,6 +338,7 @@ class FleetService:
     async def _return_quarantined(self) -> None:
         index = self.fleet_index
         for name in index.returnable():
+            sentence = f"{name} is served again: what it claims is free"
             try:
                 stored = await self.call_store(self.store.get, name)
                 if stored is None:
@@ -339,15 +347,21 @@ class FleetService:
                 await self._open_listeners(update.listeners, index.listeners.keys())
             except ConfigError as error:
                 # Another VM has another claim of it, or its listener cannot be opened yet.
-                index.quarantine[name] = quarantined(name, error)
                 await self._open_listeners({}, index.listeners.keys())
+                absent, sentence = quarantined(name, error), ""
+                if absent == index.quarantine.get(name):
+                    continue
+                update = replace(index.plan([]), quarantined={name: absent})
             except StoreError as error:
-                self._notify(f"{name} is still not served: {error}")
-            else:
-                index.apply(update)
-                if self.after_change:
-                    await self.after_change(update)
-                self._notify(f"{name} is served again: what it claims is free")
+                self._notify(
+                    VM_UNSERVED.message(
+                        f"{name} is still not served: {error}", vm=name, reason=str(error)
+                    )
+                )
+                continue
+            await self._take(update)
+            if sentence:
+                self._notify(VM_RETURNED.message(sentence, vm=name))
 
     async def _without_unopenable(self, update: IndexUpdate, firm: AbstractSet[str]) -> IndexUpdate:
         """Open the listeners of an update; quarantine the VMs whose listener cannot be opened.
@@ -375,38 +389,9 @@ class FleetService:
     def publish(self, log_entry: LogEntry) -> None:
         """Feed a log entry of scheduled events to the subscribers."""
         self.last_log_entry = log_entry.number
-        for feed in self._feeds:
-            feed.offer(log_entry)
-
-    def subscribe(self) -> ChangeFeed:
-        """Return a feed of changes and log entries from now on; None: some were lost."""
-        feed = ChangeFeed()
-        self._feeds.add(feed)
-        return feed
-
-    def unsubscribe(self, feed: ChangeFeed) -> None:
-        """End a feed."""
-        self._feeds.discard(feed)
-
-    def end_feeds(self) -> None:
-        """Send every subscriber the end of its feed."""
-        for feed in self._feeds:
-            feed.end()
+        self.feeds.offer([log_entry])
 
     def close(self) -> None:
         """Close the store after its last call."""
         self._thread.submit(self.store.close)
         self._thread.shutdown()
-
-
-def _decodable(
-    page: Iterable[StoredVm], bad: dict[str, QuarantinedVm], old: set[str]
-) -> Iterator[Vm]:
-    """Yield the VMs of stored rows; add those that cannot be decoded to `bad`."""
-    for stored in page:
-        try:
-            vm = decode_vm(stored, old)
-        except ConfigError as error:
-            bad[stored.name] = quarantined(stored.name, error)
-        else:
-            yield vm

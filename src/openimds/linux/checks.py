@@ -18,8 +18,8 @@ import msgspec.json
 from msgspec import Struct
 
 from openimds.linux.host.commands import PACKAGES, Run, ToolError
+from openimds.linux.host.host_state import HostState
 from openimds.linux.host.nft_rules import IPV4, TABLE
-from openimds.linux.host.plan import HostState
 from openimds.linux.platform import IS_LINUX, FileLimits
 from openimds.linux.private_netns import why_unavailable
 
@@ -44,6 +44,7 @@ _FIRMWARE = (
 """Firmware of VMs in clouds that serve 169.254.169.254: file, text, cloud."""
 _NEEDED_BY = {"ip": "openimds host", "nft": "openimds host", "pasta": "openimds exec --net host"}
 
+_WIDEN = "sysctl -w net.core.somaxconn=65535"
 _ALTERNATIVE = "reach.listen: netns:NAME, or openimds exec"
 
 
@@ -95,6 +96,20 @@ def open_files(limits: FileLimits, most: int, wanted: int) -> Iterator[CheckResu
         return
     hint = f"raise ulimit -Hn (LimitNOFILE= of systemd), or --max-connections {most}"
     yield CheckResult("note", f"{found}, not {wanted}", hint)
+
+
+def half_open(vms: int, each: int, sysctls: Path = Path("/proc/sys")) -> Iterator[CheckResult]:
+    """Check that the half-open connections of all bound VMs together fit into a listener's queue.
+
+    `each` is the most of one VM. Beyond the queue no new connection is served.
+    """
+    try:
+        most = int((sysctls / "net/core/somaxconn").read_text())
+    except OSError:  # Older kernels hide it from a network namespace of an ordinary user.
+        return
+    if vms * each > most:
+        found = f"{most // each + 1} VMs can fill the {most} places of half-open connections"
+        yield CheckResult("note", found, f"{_WIDEN}, and start the server anew")
 
 
 def listening(proc: Path = Path("/proc")) -> set[Bound]:

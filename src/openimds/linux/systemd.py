@@ -14,6 +14,8 @@ from contextlib import suppress
 from openimds.errors import ConfigError
 
 _FIRST = 3
+_PATIENCE_S = 2.0
+"""The longest wait for a place in the queue of systemd, which holds few notifications."""
 
 
 def sockets(environment: Mapping[str, str], pid: int) -> list[tuple[str, socket.socket]]:
@@ -83,13 +85,14 @@ class SystemdNotifier:
             self._sender = None
 
     def alive(self) -> None:
-        """Reset the watchdog."""
-        self._notify("WATCHDOG=1")
+        """Reset the watchdog, without waiting: guests are served on while systemd reads nothing."""
+        self._notify("WATCHDOG=1", patience_s=0.0)
 
-    def _notify(self, *lines: str) -> None:
+    def _notify(self, *lines: str, patience_s: float = _PATIENCE_S) -> None:
         if not self._to:
             return
         # systemd itself reports a notification that it misses.
         with suppress(OSError):
             self._sender = self._sender or socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._sender.settimeout(patience_s)
             self._sender.sendto("\n".join(lines).encode(), self._to)

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec.json
 from msgspec import Struct
 
+from openimds.errors import BAD_JSON
 from openimds.facts.clouds import CLOUDS, PUBLIC
 from openimds.facts.tokens import (
     ARM_AUDIENCE,
@@ -99,7 +100,7 @@ def may_claim(query: Query) -> bool:
         return True
     try:
         asked = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+    except BAD_JSON:
         return False
     return isinstance(asked, dict) and asked.keys() <= REQUESTED_CLAIMS
 

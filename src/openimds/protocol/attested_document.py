@@ -25,12 +25,6 @@ def pending_document(query: Query, vm: Vm) -> PendingDocument | str:
     nonce = query.parameters.get("nonce", "")
     if nonce and not _NONCE.fullmatch(nonce):
         return "nonce_unfit"
-    overrides: Mapping[str, Any] = vm.attested or {}
-    facts: dict[str, Any] = {
-        name: overrides.get(name, text_at(vm, f"compute.{name}")) for name in _FROM_COMPUTE
-    }
-    plan = {name: text_at(vm, f"compute.plan.{name}") for name in _PLAN}
-    facts["plan"] = {**plan, **overrides.get("plan", {})}
     version = query.parameters["api-version"]
     members = [
         row.name for row in MEMBERS if row.since <= version and (row.is_classic or not vm.classic)
@@ -42,10 +36,26 @@ def pending_document(query: Query, vm: Vm) -> PendingDocument | str:
         domain=CLOUDS[vm.cloud].domain,
         region=text_at(vm, "compute.location"),
         members=tuple(members),
-        facts=facts,
-        scenario=overrides.get("scenario", ""),
+        facts=facts_of(vm),
+        scenario=scenario_of(vm),
         leaf_days=KINDS[vm.kind].leaf_days,
     )
+
+
+def facts_of(vm: Vm) -> dict[str, Any]:
+    """Return the values of a VM's document that come from the VM."""
+    overrides: Mapping[str, Any] = vm.attested or {}
+    facts: dict[str, Any] = {
+        name: overrides.get(name, text_at(vm, f"compute.{name}")) for name in _FROM_COMPUTE
+    }
+    plan = {name: text_at(vm, f"compute.plan.{name}") for name in _PLAN}
+    facts["plan"] = {**plan, **overrides.get("plan", {})}
+    return facts
+
+
+def scenario_of(vm: Vm) -> str:
+    """Return the defect that a VM's documents have on purpose, or nothing."""
+    return str((vm.attested or {}).get("scenario", ""))
 
 
 def payload(pending: PendingDocument, now_s: float) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from hashlib import sha512
 import msgspec.json
 from msgspec import Struct
 
+from openimds.errors import BAD_JSON
 from openimds.facts.confidential import (
     AMD_PRODUCTS,
     CACHE_CONTROL,
@@ -83,7 +84,7 @@ def pending_quote(query: Query, vm: Vm) -> PendingQuote | str:
     try:
         text = _QUOTE_REQUEST.decode(query.body).report.translate(_TO_STANDARD).rstrip("=")
         report = b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (msgspec.DecodeError, ValueError, RecursionError):
+    except BAD_JSON:
         # Not JSON, another shape, not base64; or nested so deeply that it is an attack.
         return "report_unfit"
     return PendingQuote(vm.name, report) if len(report) == REPORT_BYTES else "report_unfit"

@@ -10,7 +10,7 @@ from openimds.protocol.request import Query
 from openimds.vm.defaults import text_at
 from openimds.vm.types import Vm
 
-_TOKEN, APP_SERVICE, _WINDOWS = "token", "app_service", "windows"
+_TOKEN, _APP_SERVICE, _WINDOWS = "token", "app_service", "windows"
 _CATEGORIES = {row.key: row for row in CATEGORIES}
 _ENDPOINTS = {row.key: row for row in ENDPOINTS}
 _AT_TOKEN_PATH = {
@@ -27,12 +27,12 @@ _AT_TOKEN_PATH = {
 
 
 def in_dialect(query: Query, vm: Vm) -> Query:
-    """Return a query in the dialect of a VM; its later responses need it, too."""
+    """Return a query in the dialect of a VM, as `handle` and `resume` expect it."""
     key = query.endpoint.key if query.endpoint else ""
     if key == _TOKEN and KINDS[vm.kind].answers_as:
         endpoint = _AT_TOKEN_PATH[KINDS[vm.kind].answers_as]
         return structs.replace(query, endpoint=endpoint, category=_CATEGORIES[endpoint.category])
-    if key == APP_SERVICE and text_at(vm, "compute.osType").lower() == _WINDOWS:
+    if key == _APP_SERVICE and text_at(vm, "compute.osType").lower() == _WINDOWS:
         return structs.replace(query, is_on_windows=True)
     return query
 

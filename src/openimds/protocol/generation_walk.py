@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from openimds.errors import ConfigError
 from openimds.facts.generations import GENERATIONS, NEWEST
-from openimds.parameters import LARGEST, Parameter
+from openimds.parameters import DURATION, LARGEST, Parameter
 
 _DAY_S = 86_400
 SHORTEST_S, LONGEST_S = 60, 3650 * _DAY_S
@@ -26,7 +26,7 @@ WALK: tuple[Parameter, ...] = (
         _DAY_S,
         minimum=SHORTEST_S,
         maximum=LONGEST_S,
-        metavar="SECONDS",
+        metavar=DURATION,
     ),
     Parameter(
         "overlap_s",
@@ -34,7 +34,7 @@ WALK: tuple[Parameter, ...] = (
         "Time in which the regions move one after the other; default: a quarter of --every.",
         minimum=0,
         maximum=LONGEST_S,
-        metavar="SECONDS",
+        metavar=DURATION,
     ),
     Parameter(
         "first",

@@ -20,7 +20,7 @@ from openimds.protocol import (
     load_balancer,
 )
 from openimds.protocol.checks import check
-from openimds.protocol.dialect import APP_SERVICE, catalog_of, in_dialect, within_reach
+from openimds.protocol.dialect import catalog_of, within_reach
 from openimds.protocol.document import MISSING, as_json, as_text, descend, plan_at
 from openimds.protocol.events.document import read_approval
 from openimds.protocol.events.event import place_of
@@ -73,12 +73,11 @@ class Subject(Struct, frozen=True):
 def handle(query: Query, subject: Subject, now_s: float) -> Response | Refusal | Pending:
     """Answer a query about a VM, or return the pending work that comes first.
 
-    `now_s` is the time in seconds since 1970.
+    The query is the one `in_dialect` of the VM; `now_s` is the time in seconds since 1970.
     """
     vm, cloud = subject.vm, CLOUDS[subject.vm.cloud]
-    # Nearly every query is of an ordinary VM to IMDS itself.
-    if vm.kind != VM or cloud.endpoints or query.category.key == APP_SERVICE:
-        query = within_reach(in_dialect(query, vm), vm)
+    if vm.kind != VM or cloud.endpoints:  # Nearly every query is of an ordinary VM.
+        query = within_reach(query, vm)
     if cloud.newest:
         subject = structs.replace(subject, catalog=catalog_of(vm, subject.catalog))
     refusal = check(query, subject.catalog, subject.secret)
@@ -91,7 +90,7 @@ def handle(query: Query, subject: Subject, now_s: float) -> Response | Refusal |
 def resume(query: Query, pending: Pending, result: Result, now_s: float) -> Response | Refusal:
     """Answer a query with the result of its pending work.
 
-    The query is the one `in_dialect` of the VM, so that both answers have one form.
+    The query is the one that `handle` had, so that both answers have one form.
     """
     match result:
         case Failed():

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec.json
 from msgspec import Struct, structs
 
+from openimds.errors import BAD_JSON
 from openimds.facts.protocols import DIALECTS, MTLS, TOKEN_ROUTES, Dialect, Guard, Time
 from openimds.protocol import access_token
 from openimds.protocol.pending import (
@@ -188,7 +189,7 @@ def pending_certificate(query: Query, vm: Vm, principal: Principal) -> PendingCe
     try:
         request = _CERTIFICATE_REQUEST.decode(query.body)
         csr = b64decode(request.csr, validate=True)
-    except (msgspec.DecodeError, ValueError, RecursionError):
+    except BAD_JSON:
         # Not JSON, another shape, not base64; or nested so deeply that it is an attack.
         return "request_malformed"
     if not request.attestation_token:

@@ -24,7 +24,7 @@ class TokenEdits(Struct, frozen=True):
     expires_s: float | None = None
 
 
-class PendingToken(Struct, frozen=True):
+class PendingToken(Struct, frozen=True, tag=True):
     """An access token for an identity of a VM.
 
     With `is_fresh` a cached token will not do. `outdated` is the SHA-256, in hexadecimal, of a
@@ -60,7 +60,7 @@ class PendingChallenge(Struct, frozen=True):
         return True
 
 
-class PendingCertificate(Struct, frozen=True):
+class PendingCertificate(Struct, frozen=True, tag=True):
     """A client certificate for an identity of a VM.
 
     `csr` is the request with its key (PKCS 10, DER); `endpoint` is the address that issues tokens
@@ -78,7 +78,7 @@ class PendingCertificate(Struct, frozen=True):
         return True
 
 
-class PendingDocument(Struct, frozen=True):
+class PendingDocument(Struct, frozen=True, tag=True):
     """The signature of an attested document of a VM.
 
     `members` are the members of the payload, `facts` the values that come from the VM; the signing
@@ -128,7 +128,7 @@ class PendingApproval(Struct, frozen=True):
         return True
 
 
-class PendingEndorsement(Struct, frozen=True):
+class PendingEndorsement(Struct, frozen=True, tag=True):
     """The certificates of an AMD processor: its line, id and TCB version."""
 
     vm: str
@@ -142,7 +142,7 @@ class PendingEndorsement(Struct, frozen=True):
         return False
 
 
-class PendingQuote(Struct, frozen=True):
+class PendingQuote(Struct, frozen=True, tag=True):
     """The quote of a TD report."""
 
     vm: str
@@ -166,7 +166,7 @@ Pending: TypeAlias = (
 )
 
 
-class AccessToken(Struct, frozen=True):
+class AccessToken(Struct, frozen=True, tag=True):
     """An access token; its times are seconds since 1970, `life_s` its lifetime at issue."""
 
     text: str
@@ -175,51 +175,51 @@ class AccessToken(Struct, frozen=True):
     life_s: int
 
 
-class Failed(Struct, frozen=True):
+class Failed(Struct, frozen=True, tag=True):
     """A failure of the work: the refusal's key, and its blanks as JSON text."""
 
     key: str
     blanks: dict[str, str] = field(default_factory=dict)
 
 
-class Signature(Struct, frozen=True):
+class Signature(Struct, frozen=True, tag=True):
     """The base64 signature of an attested document, cached until `until_s`."""
 
     text: str
     until_s: float
 
 
-class EventsDocument(Struct, frozen=True):
+class EventsDocument(Struct, frozen=True, tag=True):
     """A scheduled-events document, the same object until it changes, and its entity tag."""
 
     body: bytes
     etag: str = ""
 
 
-class Approved(Struct, frozen=True):
+class Approved(Struct, frozen=True, tag=True):
     """The approval is in the store."""
 
 
-class Challenge(Struct, frozen=True):
+class Challenge(Struct, frozen=True, tag=True):
     """The path of the file that the caller has to read."""
 
     path: str
 
 
-class Certificate(Struct, frozen=True):
+class Certificate(Struct, frozen=True, tag=True):
     """A certificate (DER) in base64."""
 
     text: str
 
 
-class Endorsement(Struct, frozen=True):
+class Endorsement(Struct, frozen=True, tag=True):
     """The certificate of a processor, and those above it, as PEM."""
 
     certificate: str
     chain: str
 
 
-class Quote(Struct, frozen=True):
+class Quote(Struct, frozen=True, tag=True):
     """A quote in base64url without padding."""
 
     text: str

@@ -20,8 +20,8 @@ class Query(Struct, frozen=True):
     value of If-None-Match. `is_secondary` is known while faults are active: whether the source is
     a private address of the VM, but not its primary one. `is_header_exact` is false for a Metadata
     header in other letters than `true`; `is_on_windows` is true for a query to App Service of a VM
-    with Windows. `is_rebound` is true for a request to a loopback listener whose Host or Origin may
-    be that of a web page (DNS rebinding).
+    with Windows. `is_rebound` is true where web pages may call, if Host or Origin may be that of
+    one (DNS rebinding).
     """
 
     method: str

@@ -6,10 +6,11 @@ module, so that a command loads what it needs.
 
 Theory. A server has two roles. `control` decides: the store, the fleet file, events, faults, and
 the ports of operators. `host` serves: the index, the data plane, its listeners, and the keys that
-sign. Control reaches its host through `build_control.HostLink` alone, which `local_host` implements
-for a host in the same process. `build_host` and `build_control` make the parts of a role, from top
-to bottom; `build` makes both in one process, `server` starts, reloads and stops them, and `process`
-gives them an event loop and the signals of a process.
+sign. Control reaches its host through `build_control.HostLink` alone, whose ports for operators are
+in `host_access` and which `local_host` implements for a host in the same process. `build_host` and
+`build_control` make the parts of a role, from top to bottom; `build` makes both in one process,
+`server` starts, reloads and stops them, and `process` gives them an event loop and the signals of a
+process.
 
 `sandboxed` serves the private networks of commands, and `azure_hosts` makes https for Azure's PKI
 hosts there. `listener_set` opens the listeners of the data plane, `listener_faults` closes them

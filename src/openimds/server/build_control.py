@@ -1,11 +1,13 @@
 """The composition root of the control role, in one function from top to bottom."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from typing import Any, Protocol
 
+from openimds.admin.failed_tokens import FailedTokens
 from openimds.events.clock import Clock
 from openimds.events.service import EventsService
 from openimds.events.webhook import Webhook, delivery
@@ -20,8 +22,9 @@ from openimds.fleet.store.port import Store
 from openimds.protocol.events.document import ScopeActivity
 from openimds.protocol.faults.fault import FaultSpec
 from openimds.server.admin_ports import AdminPorts
-from openimds.server.control import Control, HostAccess
+from openimds.server.control import Control
 from openimds.server.fault_checks import FaultChecks
+from openimds.server.host_access import HostAccess
 from openimds.server.notify import Notify
 from openimds.server.startup import Startup
 
@@ -137,11 +140,12 @@ def build_control(  # noqa: PLR0913, PLR0917 - the world around control
         on_log_entry=log_entry_written,
     )
     events_service.event_writer.on_scopes = link.take_scopes
-    faults = FaultService(
-        fleet_service, clock, lambda _: None, link.take_faults, notify, injector=link.injector
-    )
+    faults = FaultService(fleet_service, clock, link.take_faults, notify, injector=link.injector)
     faults.check_system = FaultChecks(link.check_faults, admin_ports).check
     faults.counts = link.fault_counts
+    bounds = HistoryBounds(settings.history_days, settings.history_mib << 20)
+    pruner = Pruner(fleet_service, bounds, notify)
+    pruner.forget = events_service.event_writer.forget_unused
     return Control(
         startup=startup,
         notify=notify,
@@ -149,13 +153,11 @@ def build_control(  # noqa: PLR0913, PLR0917 - the world around control
         fleet_service=fleet_service,
         events_service=events_service,
         webhook=webhook,
-        pruner=Pruner(
-            fleet_service,
-            HistoryBounds(settings.history_days, settings.history_mib << 20),
-            notify,
-        ),
+        pruner=pruner,
         faults=faults,
         admin_ports=admin_ports,
         host=link,
         had_keys=link.had_keys,
+        ports=[admin_ports],
+        failed_tokens=FailedTokens(time.monotonic, notify),
     )

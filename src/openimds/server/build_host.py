@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
@@ -14,18 +15,30 @@ from openimds.credentials.pki.lazy_ca import CaSettings
 from openimds.credentials.service import CredentialsService
 from openimds.credentials.tokens.arc_challenge import ChallengeFiles
 from openimds.credentials.tokens.caller_secrets import CallerSecrets
-from openimds.dataplane.dispatcher import Bounds, Dispatcher, ResponseIndex
+from openimds.dataplane.bounds import Bounds
+from openimds.dataplane.dispatcher import Dispatcher, ResponseIndex
 from openimds.dataplane.reactor import Reactor
 from openimds.dataplane.recording.recorder import Recorder
-from openimds.errors import Error
+from openimds.errors import Error, kind_and_place
 from openimds.events.clock import Clock
 from openimds.facts.attested import AZURE_BASES
 from openimds.facts.endpoints import ENDPOINTS
 from openimds.facts.limits import FORGIVENESS, LIMITS, REFUSED_IDENTITY
 from openimds.facts.versions import catalog
 from openimds.faults import FaultInjector
-from openimds.fleet.index import Allowance, Allowances, FleetIndex
+from openimds.fleet.address_claims import claims_of
+from openimds.fleet.index import FleetIndex
+from openimds.fleet.placement import placed_claims
+from openimds.fleet.vm_entry import Allowance, Allowances
+from openimds.log.events import (
+    CALLER_MOVED,
+    CALLER_UNKNOWN,
+    CREDENTIALS_TROUBLE,
+    INTERNAL_ERROR,
+    SETTING,
+)
 from openimds.protocol.access_token import TokenSettings
+from openimds.server.access_log import access_log
 from openimds.server.clock_watch import ClockWatch
 from openimds.server.connection_filters import ConnectionFilters
 from openimds.server.file_budget import FileBudget
@@ -38,16 +51,30 @@ from openimds.server.pending_dispatch import PendingDispatch
 from openimds.server.shortage_notices import ShortageNotices
 from openimds.settings import Settings
 
+if TYPE_CHECKING:  # They load cryptography.
+    from openimds.credentials.pki.host_leaf_register import LeafValues
+    from openimds.credentials.remote.given_secrets import GivenSecrets
+    from openimds.credentials.remote.host_credentials import HostCredentials
+
 _MESSAGES = 64
 """So many operator messages are remembered, and not repeated."""
 _MIB = 1 << 20
+
+
+class GuestCredentials(Protocol):
+    """The credentials of guests whose control is on another machine."""
+
+    provider: "HostCredentials"
+    secrets: "GivenSecrets"
 
 
 class HostWorld(Struct, frozen=True, kw_only=True):
     """The world around a host: its clock, state folder, sockets and bounds.
 
     `public_url` stands in certificates and tokens. `is_entra_reported` tells that the operator
-    knows that no credential for Entra is set.
+    knows that no credential for Entra is set. With `are_placed` the index has the VMs of all hosts.
+    `fleet` are the credentials of a host of a fleet of hosts, whose control signs. `host_leaves` is
+    the store of the leaves of hosts, at their control.
     """
 
     notify: Notify
@@ -58,9 +85,12 @@ class HostWorld(Struct, frozen=True, kw_only=True):
     shortages: ShortageNotices
     public_url: str
     is_entra_reported: bool = False
+    are_placed: bool = False
+    fleet: "GuestCredentials | None" = None
+    host_leaves: "LeafValues | None" = None
 
 
-def build_host(  # noqa: C901 - a list of parts, read from top to bottom
+def build_host(  # noqa: C901, PLR0915 - a list of parts, read from top to bottom
     settings: Settings, world: HostWorld, resources: ExitStack
 ) -> Host:
     """Make every part of a host inside the event loop that will serve.
@@ -79,22 +109,41 @@ def build_host(  # noqa: C901 - a list of parts, read from top to bottom
     # Reactions. They name parts that are made below, and run only after all of them exist.
 
     def unknown_caller(address: str) -> None:
+        reason = "no VM has this address"
+        if fleet_index.only is not None:
+            name = fleet_index.only.name
+            reason = f"{name} has tokens of Entra and no reach: it answers this machine alone"
         notify(
-            f"unknown caller {address}: no VM has this address, so it gets 404. To serve it, add "
-            "the address to reach.address of its VM"
+            CALLER_UNKNOWN.message(
+                f"unknown caller {address}: {reason}, so it gets 404. To serve it, add the "
+                "address to "
+                "reach.address of its VM",
+                address=address,
+                reason=reason,
+            )
         )
 
     def moved_address(address: str, vm: str) -> None:
         notify_once(
-            f"{address} is an address of {vm}, but the host rules let another hardware address use "
-            "it, so its connections are closed; type openimds host up"
+            CALLER_MOVED.message(
+                f"{address} is an address of {vm}, but the host rules let another hardware "
+                "address use "
+                "it, so its connections are closed; type openimds host up",
+                address=address,
+                vm=vm,
+            )
         )
 
     def internal_error(error: BaseException) -> None:
         if isinstance(error, Error):
-            notify_once(str(error))
+            notify_once(CREDENTIALS_TROUBLE.message(str(error)))
         else:
-            notify(f"internal error: {error!r}. Please report it")
+            notify(
+                INTERNAL_ERROR.message(
+                    f"internal error: {kind_and_place(error)}. Please report it",
+                    error=type(error).__name__,
+                )
+            )
 
     def sign(claims: Mapping[str, object], now_s: float) -> str:
         return credentials.sign(claims, now_s)
@@ -117,22 +166,28 @@ def build_host(  # noqa: C901 - a list of parts, read from top to bottom
     if isinstance(entra, EntraClient):
         resources.callback(entra.close)
     credentials = CredentialsService(
-        _ca_settings(settings, world),
+        _ca_settings(settings, None if world.fleet else world.folder, world),
         token_settings,
         entra,
-        ChallengeFiles(Path(settings.arc_folder)) if settings.arc_folder else None,
+        _challenges(settings, world),
         # The lives of a virtual clock are its own.
         steady=(lambda: 0.0) if settings.virtual_clock else loop_time,
     )
-    resources.callback(credentials.close)
-    caller_secrets = CallerSecrets.open(world.folder, notify)
+    own_secrets = CallerSecrets.open(None if world.fleet else world.folder, notify)
     credentials.ca.check(time.time())
+    fleet = world.fleet.provider if world.fleet else None
+    caller_secrets = world.fleet.secrets if world.fleet else own_secrets
+    resources.callback(credentials.close)
+    if fleet:
+        resources.callback(fleet.close)
 
     # The data plane, its recorder, its listeners and its faults.
     fleet_index: ResponseIndex = FleetIndex(
-        catalog(settings.newest_version), settings.cache_mib * _MIB
+        catalog(settings.newest_version),
+        settings.cache_mib * _MIB,
+        placed_claims if world.are_placed else claims_of,
     )
-    pending = PendingDispatch(credentials)
+    pending = PendingDispatch(fleet or credentials)
     dispatcher = Dispatcher(
         fleet_index,
         now=loop_time,
@@ -145,12 +200,14 @@ def build_host(  # noqa: C901 - a list of parts, read from top to bottom
         ),
         extras=_extras(settings),
         listen_hosts=frozenset(settings.listen_hosts),
+        checks_hosts=settings.check_hosts,
         secret_of=caller_secrets.of,
         on_unknown_caller=unknown_caller,
         on_internal_error=internal_error,
         on_moved_address=moved_address,
     )
-    recorder = Recorder(settings.record, on_active=observers_changed)
+    tap = access_log(settings, notify)
+    recorder = Recorder(settings.record, on_active=observers_changed, tap=tap)
     if recorder.is_active:
         dispatcher.set_observer(recorder)
     reactor = Reactor(dispatcher)
@@ -174,6 +231,7 @@ def build_host(  # noqa: C901 - a list of parts, read from top to bottom
         clock=clock,
         caller_secrets=caller_secrets,
         credentials=credentials,
+        fleet=fleet,
         entra=entra,
         pending=pending,
         dispatcher=dispatcher,
@@ -185,6 +243,12 @@ def build_host(  # noqa: C901 - a list of parts, read from top to bottom
         shortages=world.shortages,
         forgets_tokens=settings.forget_tokens,
     )
+
+
+def _challenges(settings: Settings, world: HostWorld) -> ChallengeFiles | None:
+    """Return the folder of challenges, unless a fleet's credentials have it."""
+    has_own = settings.arc_folder and not world.fleet
+    return ChallengeFiles(Path(settings.arc_folder)) if has_own else None
 
 
 def _token_settings(settings: Settings, public_url: str) -> TokenSettings:
@@ -206,16 +270,19 @@ def _entra(
         return UnconfiguredEntra(notify, is_reported=world.is_entra_reported)
     if credential == "federation" and not issuer.startswith("https://"):
         notify(
-            f"Entra rejects tokens of the issuer {issuer}: it fetches signing keys by https only. "
-            "Set --public-url or --issuer to an https URL"
+            SETTING.message(
+                f"Entra rejects tokens of the issuer {issuer}: it fetches signing keys by https "
+                "only. "
+                "Set --public-url or --issuer to an https URL"
+            )
         )
     return EntraClient(credential, issuer=issuer, sign=sign, notify=notify)
 
 
-def _ca_settings(settings: Settings, world: HostWorld) -> CaSettings:
+def _ca_settings(settings: Settings, folder: Path | None, world: HostWorld) -> CaSettings:
     bases = AZURE_BASES if settings.pki_names == "azure" else None
     return CaSettings(
-        world.folder,
+        folder,
         bases.issuers[0] if bases else world.public_url,
         Path(settings.attest_certificates) if settings.attest_certificates else None,
         Path(settings.attest_key) if settings.attest_key else None,
@@ -226,6 +293,7 @@ def _ca_settings(settings: Settings, world: HostWorld) -> CaSettings:
         world.notify,
         tuple(map(Path, settings.attest_crl)),
         tuple(map(Path, settings.attest_ocsp)),
+        world.host_leaves,
     )
 
 

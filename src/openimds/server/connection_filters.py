@@ -14,6 +14,7 @@ from openimds.fleet.index import FleetIndex
 from openimds.linux import source_filter
 from openimds.linux.host.nft_rules import PACKET_MARK
 from openimds.linux.source_filter import MOST_SOURCES
+from openimds.log.events import GUARD_TROUBLE
 from openimds.protocol.faults.fault import FaultSpec
 from openimds.server.inherited_sockets import InheritedSockets
 
@@ -128,8 +129,10 @@ class ConnectionFilters:
         """
         if bound.family == socket.AF_INET6:
             self._notify(
-                f"{bound.getsockname()[0]} is open to guests while the host rules are missing "
-                f"({(error.strerror or str(error)).lower()}); serve as root"
+                GUARD_TROUBLE.message(
+                    f"{bound.getsockname()[0]} is open to guests while the host rules are missing "
+                    f"({(error.strerror or str(error)).lower()}); serve as root"
+                )
             )
 
     def clear(self) -> None:
@@ -161,8 +164,10 @@ class ConnectionFilters:
         if reason != self._reported:
             self._reported = reason
             self._notify(
-                f"the fault {BLACKHOLE} cannot swallow all connections ({reason}); "
-                "the others are accepted, and their requests get no response"
+                GUARD_TROUBLE.message(
+                    f"the fault {BLACKHOLE} cannot swallow all connections ({reason}); "
+                    "the others are accepted, and their requests get no response"
+                )
             )
 
 

@@ -2,15 +2,17 @@
 
 import asyncio
 import gc
-import time
 from asyncio import Task
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
+from openimds.admin.failed_tokens import FailedTokens
+from openimds.admin.metric_rows.control import FINDINGS
+from openimds.admin.request_counts import RequestCounts
 from openimds.admin.token import AdminToken
 from openimds.errors import ConfigError
 from openimds.events.clock import Clock
@@ -23,70 +25,38 @@ from openimds.fleet.index import FleetIndex
 from openimds.fleet.pruner import Pruner
 from openimds.fleet.quarantine import notices as quarantine_notices
 from openimds.fleet.service import FleetService
-from openimds.fleet.store.kept import KeptStore
+from openimds.fleet.store.kept import START, KeptStore
 from openimds.fleet.store.port import DEFAULT, Change, StoreError
-from openimds.protocol.response import Refusal, Response
+from openimds.log.events import (
+    ADMIN_TOKEN_EXPOSED,
+    ADMIN_TOKEN_WRITTEN,
+    FLEET_REJECTED,
+    FLEET_WARNING,
+    SETTING,
+    STORE_DAMAGED,
+    VM_QUARANTINED,
+)
 from openimds.server.admin_ports import AdminPorts
 from openimds.server.clock_watch import ClockWatch
 from openimds.server.fleet_file_watcher import FleetFileWatcher
+from openimds.server.host_access import HostAccess
 from openimds.server.notify import Notify
+from openimds.server.reload_record import ReloadRecord
 from openimds.server.startup import Startup
 from openimds.vm.types import Vm
 
 if TYPE_CHECKING:  # They load the web server's libraries, which only a connection needs.
     from openimds.admin.metrics import Samples
-    from openimds.admin.public_app import PublicationSource
-    from openimds.admin.public_faults import SpoiltAnswers
-    from openimds.admin.services import CredentialsAdmin, RequestRecording
+    from openimds.admin.services import HostsAdmin
 
 _CLOCK_S = 1.0
 """The time between two comparisons of the wall clock with a steady one."""
+_STORE_S = 10.0
+"""The time between two attempts to make a store on a disk that takes none."""
 _TOKEN_S = 10.0
-"""The time between two looks at the mode of the token's file."""
+"""The time between two looks at the token's file."""
 _LARGE_FLEET = 1000
 """From so many VMs on, loading leaves enough memory scattered to be worth a compaction."""
-
-
-class HostAccess(Protocol):
-    """The parts of the host that the admin and public ports use."""
-
-    @property
-    def recording(self) -> "RequestRecording":
-        """The recorded requests."""
-        ...
-
-    @property
-    def credentials(self) -> "CredentialsAdmin":
-        """The keys and certificates."""
-        ...
-
-    def publications(self) -> "PublicationSource":
-        """Return the documents of the public port."""
-        ...
-
-    def rehearsed_answers(self) -> "SpoiltAnswers":
-        """Return the signed answers of the public port that are wrong on purpose."""
-        ...
-
-    async def check(self) -> None:
-        """Check that the host answers.
-
-        Raises:
-            Error: it does not.
-        """
-        ...
-
-    async def samples(self) -> "Mapping[str, Samples]":
-        """Return the values of the host's metrics."""
-        ...
-
-    async def endpoint_variables(self, vm: Vm, url: str) -> dict[str, dict[str, str]]:
-        """Return the environment variables of a VM's clients by token route."""
-        ...
-
-    async def get_as(self, vm: Vm, target: str) -> Response | Refusal:
-        """Answer a GET of a target as the VM is answered."""
-        ...
 
 
 class Control(Struct, kw_only=True, eq=False):
@@ -108,6 +78,11 @@ class Control(Struct, kw_only=True, eq=False):
     host: HostAccess
     had_keys: bool
     sandboxed: AbstractSet[str] = frozenset()
+    failed_tokens: FailedTokens
+    request_counts: RequestCounts = field(default_factory=RequestCounts)
+    loop_lag_s: float = 0.0
+    ports: list[AdminPorts] = field(default_factory=list)
+    """The ports of operators and verifiers."""
     _is_unapplied: bool = False
     """Whether the store has not taken the file at the start."""
     _watcher: FleetFileWatcher | None = None
@@ -119,6 +94,11 @@ class Control(Struct, kw_only=True, eq=False):
         """The VMs that the store has."""
         return self.fleet_service.fleet_index
 
+    @property
+    def reloads(self) -> ReloadRecord | None:
+        """The record of the fleet file's edits; None without a file."""
+        return self._watcher.record if self._watcher else None
+
     async def load(self) -> None:
         """Load the fleet, its events and faults.
 
@@ -128,44 +108,75 @@ class Control(Struct, kw_only=True, eq=False):
         """
         await self._load_fleet()
         for notice in quarantine_notices(self.fleet_index.quarantine):
-            self.notify(notice)
+            self.notify(VM_QUARANTINED.message(notice))
         self._check_sandboxed()
         await self._load_events()
         self._compact_fleet()
         self._check_store()
         self._run(self._follow_clock())
         self._run(self.pruner.run())
-        for notice in (*self.startup.notices, *self.fleet_index.warnings()):
-            self.notify(notice)
+        for notice in self.startup.notices:
+            self.notify(SETTING.message(notice))
+        for notice in self.fleet_index.warnings():
+            self.notify(FLEET_WARNING.message(notice))
 
     def _check_store(self) -> None:
         """Check a store beside the requests that is too large to be checked before them."""
         store = self.fleet_service.store
+        if self._is_unmade:
+            self._run(self._make_store())
         if isinstance(store, KeptStore) and store.is_unchecked:
 
             async def check() -> None:
                 if damage := await asyncio.to_thread(store.check_beside):
-                    self.notify(damage)
+                    self.notify(STORE_DAMAGED.message(damage))
 
             self._run(check())
+
+    @property
+    def _is_unmade(self) -> bool:
+        """Whether there is no store yet, as the disk takes none."""
+        store = self.fleet_service.store
+        return isinstance(store, KeptStore) and store.is_unmade
+
+    async def _make_store(self) -> None:
+        """Try to make the store until the disk takes it, and the scenario with it."""
+        service, has_begun = self.fleet_service, False
+        while not has_begun:
+            await asyncio.sleep(_STORE_S)
+            await service.call_store(service.store.problem)
+            with suppress(StoreError):  # The next turn tries again.
+                await self._begin_scenario()
+                has_begun = not self._is_unmade
 
     def open_admin(self, token: AdminToken) -> str:
         """Open the admin port, and return its URL.
 
         Raises:
-            ConfigError: the port cannot be bound.
+            ConfigError: the port cannot be bound, or its certificate cannot be used.
         """
-        url = self.admin_ports.open_admin(lambda: self._admin_application(token))
-        self._run(self._watch_token(token))
+        url = self.admin_ports.open_admin(lambda: self.admin_application(token))
+        self.watch_admin(token)
         return url
 
+    def watch_admin(self, token: AdminToken) -> None:
+        """Watch the token's file from now on."""
+        self._run(self._watch_token(token))
+
     async def _watch_token(self, token: AdminToken) -> None:
-        """Report each time that the token's file is opened to others."""
+        """Report each time that the token's file is opened to others; make a lacking one."""
         reported = ""
         while True:
-            found = token.exposure()
+            was_lacking = token.is_lacking
+            found = token.look()
             if found and found != reported:
-                self.notify(found)
+                self.notify(ADMIN_TOKEN_EXPOSED.message(found))
+            elif was_lacking and not found:
+                self.notify(
+                    ADMIN_TOKEN_WRITTEN.message(
+                        f"admin token {token.path} is written", path=str(token.path)
+                    )
+                )
             reported = found
             await asyncio.sleep(_TOKEN_S)
 
@@ -197,7 +208,7 @@ class Control(Struct, kw_only=True, eq=False):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.fleet_service.end_feeds()
+        self.fleet_service.feeds.end()
         await self.admin_ports.close()
 
     async def _load_fleet(self) -> None:
@@ -209,6 +220,9 @@ class Control(Struct, kw_only=True, eq=False):
             await self._apply_at_start(vms)
             index = self.fleet_index
             self._removed = named - index.by_name.keys() - index.quarantine.keys()
+        elif self.startup.origin != DEFAULT and self._is_unmade:
+            # A new control that cannot read the file knows no VM: guests are served without it.
+            raise StoreError(f"{self.startup.source} cannot be read, and there is no store yet")
         elif (
             self.startup.origin == DEFAULT  # Else a file could not be read.
             and not self.fleet_index.by_name
@@ -224,14 +238,19 @@ class Control(Struct, kw_only=True, eq=False):
             StoreError: there is no stored VM either.
         """
         try:
-            await self._sync(_drain(vms), "start", self.startup.text, is_start=True)
+            await self._sync(_drain(vms), START, self.startup.text, is_start=True)
         except StoreError as error:
             if not self.fleet_index.by_name:
                 raise
             self._is_unapplied = True
             self.notify(
-                f"{self.startup.source} is not applied: {error}. The stored fleet is served until "
-                "it is"
+                FLEET_REJECTED.message(
+                    f"{self.startup.source} is not applied: {error}. The stored fleet is served "
+                    "until "
+                    "it is",
+                    file=self.startup.source,
+                    reason=str(error),
+                )
             )
             await self.fleet_service.open_listeners()
 
@@ -260,16 +279,28 @@ class Control(Struct, kw_only=True, eq=False):
         vm = default_vm(has_identity=not self.had_keys)
         if self.had_keys:
             self.notify(
-                f"{DEFAULT_VM} has no identity: the state folder has keys and no VM, so others may "
-                "trust its tokens. Restore the store, or type "
-                f"openimds identity assign {DEFAULT_VM} --system"
+                FLEET_WARNING.message(
+                    f"{DEFAULT_VM} has no identity: the state folder has keys and no VM, so "
+                    "others may "
+                    "trust its tokens. Restore the store, or type "
+                    f"openimds identity assign {DEFAULT_VM} --system"
+                )
             )
-        await self.fleet_service.sync([vm], DEFAULT, "start")
+        await self.fleet_service.sync([vm], DEFAULT, START)
 
     async def _load_events(self) -> None:
         await self.events_service.load()
         if self.webhook:
             self._run(self.webhook.run())
+        try:
+            await self._begin_scenario()
+        except StoreError:
+            if not self._is_unmade:
+                raise
+        with self._naming_the_file():
+            await self.faults.load(self.startup.faults, self._removed)
+
+    async def _begin_scenario(self) -> None:
         if self.startup.events:
             try:
                 await self.events_service.begin(
@@ -277,14 +308,15 @@ class Control(Struct, kw_only=True, eq=False):
                 )
             except ConfigError as error:
                 raise error.inside(self.startup.settings.scenario or self.startup.source) from None
-        with self._naming_the_file():
-            await self.faults.load(self.startup.faults, self._removed)
 
     async def _follow_clock(self) -> None:
         """Set the timers of events anew after a step, which the host reports."""
-        watch = ClockWatch(self.clock.wall, asyncio.get_running_loop().time)
+        now_s = asyncio.get_running_loop().time
+        watch = ClockWatch(self.clock.wall, now_s)
         while True:
+            due_s = now_s() + _CLOCK_S
             await asyncio.sleep(_CLOCK_S)
+            self.loop_lag_s = max(0.0, now_s() - due_s)
             if watch.look():
                 with suppress(StoreError):  # The timers try again.
                     await self.events_service.follow_clock_step()
@@ -295,54 +327,45 @@ class Control(Struct, kw_only=True, eq=False):
             gc.collect()  # The results of store calls are parts of reference cycles.
             self.fleet_index.compact()
 
-    def _admin_application(self, token: AdminToken) -> Any:  # noqa: ANN401 - any ASGI application
-        from openimds.admin.app import application  # noqa: PLC0415 - on the first connection
-        from openimds.admin.failed_tokens import FailedTokens  # noqa: PLC0415 - as above
-        from openimds.admin.services import AdminServices  # noqa: PLC0415 - as above
-        from openimds.server.metrics_source import ServerMetrics  # noqa: PLC0415 - as above
+    def admin_application(
+        self,
+        token: AdminToken,
+        names: frozenset[str] | None = None,
+        hosts: "HostsAdmin | None" = None,
+    ) -> Any:  # noqa: ANN401 - any ASGI application
+        """Return the admin API, called by one of these host names.
 
-        failed = FailedTokens(time.monotonic, self.notify)
-        services = AdminServices(
-            fleet_service=self.fleet_service,
-            events_service=self.events_service,
-            faults=self.faults,
-            recording=self.host.recording,
-            credentials=self.host.credentials,
-            endpoint_variables=self.host.endpoint_variables,
-            get_as=self.host.get_as,
-            check_host=self.host.check,
-            metrics=ServerMetrics(
-                self.host.samples,
-                self.fleet_service,
-                self.events_service,
-                self.webhook,
-                self.pruner.pruned,
-                failed.counts,
-            ),
-            token=token,
-            failed_tokens=failed,
-        )
-        return application(services, self.admin_ports.admin_names)
+        `hosts` are those of a control of many hosts. Call it in a thread: it loads much.
+        """
+        from openimds.admin.app import application  # noqa: PLC0415 - on the first connection
+        from openimds.server.admin_services import admin_services  # noqa: PLC0415 - as above
+
+        services = admin_services(self, token, hosts)
+        return application(services, self.admin_ports.admin_names if names is None else names)
+
+    async def samples(self, hosts: "HostsAdmin | None" = None) -> "Mapping[str, Samples]":
+        """Return the values of all metrics by the name of a row."""
+        from openimds.server.control_metrics import metrics_source  # noqa: PLC0415 - as above
+
+        samples = await metrics_source(self, hosts).samples()
+        return {**samples, FINDINGS: await self.host.recording.findings()}
+
+    async def open_metrics(self) -> str | None:
+        """Open the listener for metrics alone, if the settings ask for one; return its URL.
+
+        Raises:
+            ConfigError: it cannot be bound.
+        """
+        return await self.admin_ports.open_metrics(self.samples)
 
     def _public_application(self) -> Any:  # noqa: ANN401 - any ASGI application
-        from openimds.admin.host_rule import PublicHosts  # noqa: PLC0415 - on the first connection
-        from openimds.admin.public_app import application  # noqa: PLC0415 - as above
-        from openimds.admin.public_faults import (  # noqa: PLC0415 - as above
-            FaultyPublicApplication,
+        from openimds.server.public_application import (  # noqa: PLC0415 - on the first connection
+            public_application,
         )
-        from openimds.credentials.pki.extensions import hosts_in  # noqa: PLC0415 - as above
 
-        publications = self.host.publications()
-        faulty = FaultyPublicApplication(
-            application(publications, self.notify),
-            self.faults.injector,
-            publications,
-            self.host.rehearsed_answers(),
-            self.clock,
-            self.notify,
+        return public_application(
+            self.host, self.faults.injector, self.clock, self.notify, self.admin_ports.public_names
         )
-        names = self.admin_ports.public_names
-        return PublicHosts(faulty, names, lambda: hosts_in(publications.bundle()))
 
     def _run(self, work: Any) -> None:  # noqa: ANN401 - any coroutine
         self._tasks.append(asyncio.create_task(work))

@@ -22,7 +22,10 @@ from openimds.errors import ConfigError, Error
 from openimds.faults.service import FILE
 from openimds.fleet.fleet_files import gc_paused
 from openimds.fleet.store.opening import open_store
+from openimds.linux.freed_memory import FreedMemory, keep_large_blocks_apart
 from openimds.linux.platform import die_with_parent
+from openimds.log.events import FAILED, FLEET_REJECTED
+from openimds.log.library_records import claim_libraries
 from openimds.private_files import trust_group
 from openimds.protocol.pending import Failed
 from openimds.server.admin_ports import AdminPorts
@@ -30,6 +33,8 @@ from openimds.server.build_control import build_control
 from openimds.server.control import Control
 from openimds.server.file_budget import file_budget
 from openimds.server.inherited_sockets import InheritedSockets
+from openimds.server.notify import Notify
+from openimds.server.operator_log import make_log
 from openimds.server.seam.channel import Channel, open_channel
 from openimds.server.seam.fault_states import active_fault
 from openimds.server.seam.messages import (
@@ -47,9 +52,12 @@ from openimds.server.seam.messages import (
 from openimds.server.seam.remote_host import RemoteHost
 from openimds.server.shortage_notices import ShortageNotices
 from openimds.server.startup import Startup, load
+from openimds.settings import Settings
 
 _ORPHAN_S, _LOOK_S = 2.0, 0.02
 """The longest wait for the end of the host to show, and the time between two looks."""
+_MEMORY_S = 5.0
+"""The time between two looks at the memory that operators have left behind."""
 _NICE = 10
 """Guests come first: control gives way to its host where both want the processor."""
 _FOR_HOST = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -68,6 +76,7 @@ class ControlProcess:
         self._resources = ExitStack()
         self._temporary = ""
         self._parent = os.getppid()
+        self.log = make_log(Settings(), os.environ)
 
     async def answer(self, message: SeamMessage) -> Any:  # noqa: ANN401 - of the type that the message has
         """Do what the host asks, and return the result."""
@@ -99,6 +108,10 @@ class ControlProcess:
                 self._temporary = ""
         return None
 
+    def note(self, message: str) -> None:
+        """Log a message, by the settings once they are known."""
+        self.log(message)
+
     def clean(self) -> None:
         """Remove the temporary folder, if the host has been killed.
 
@@ -113,6 +126,7 @@ class ControlProcess:
 
     async def _begin(self, begin: Begin) -> Began:
         settings, self._temporary = begin.settings, begin.temporary
+        self.log = notify = make_log(settings, os.environ)
         if not self._temporary:  # Else it has a folder to remove first.
             die_with_parent()
         trust_group(settings.state_group)
@@ -120,6 +134,7 @@ class ControlProcess:
         inherited = InheritedSockets(
             admin=tuple(map(_socket, begin.admin_sockets)),
             public=tuple(map(_socket, begin.public_sockets)),
+            metrics=tuple(map(_socket, begin.metrics_sockets)),
             are_of_settings=begin.are_of_settings,
         )
         with ExitStack() as resources:
@@ -130,7 +145,7 @@ class ControlProcess:
             host = RemoteHost(begin, notify)
             host.channel = self.channel
             with gc_paused():
-                startup = await asyncio.to_thread(_load, begin)
+                startup = await asyncio.to_thread(_load, begin, notify)
                 store = open_store(Path(begin.store), notify, is_recovery=settings.state_recover)
                 control = build_control(startup, notify, store, host, ports, resources)
                 await control.load()
@@ -140,18 +155,13 @@ class ControlProcess:
             if begin.admin_sockets:
                 control.open_admin(AdminToken(Path(begin.token)))
             control.open_public()
+            await control.open_metrics()
             control.follow_fleet_file()
             self._control, self._host, self._resources = control, host, resources.pop_all()
         return Began(ENTRA_UNCONFIGURED in startup.notices)
 
 
-def notify(sentence: str) -> None:
-    """Print one message to the operator, as the host does."""
-    sys.stderr.write(f"openimds: {sentence}.\n")
-    sys.stderr.flush()
-
-
-def _load(begin: Begin) -> Startup:
+def _load(begin: Begin, notify: Notify) -> Startup:
     """Read the files of the settings; a new control can go on without them.
 
     Raises:
@@ -164,7 +174,8 @@ def _load(begin: Begin) -> Startup:
         if not begin.is_restart:
             raise
         if not settings.fleet:  # Else its watcher reports the mistake.
-            notify(f"{error}; the stored fleet is served")
+            sentence = f"{error}; the stored fleet is served"
+            notify(FLEET_REJECTED.message(sentence, reason=str(error)))
     return Startup(
         settings,
         origin="file" if settings.fleet else "document",
@@ -173,11 +184,19 @@ def _load(begin: Begin) -> Startup:
     )
 
 
-async def _run(end: socket.socket) -> None:
-    control = ControlProcess()
+async def _run(control: ControlProcess, end: socket.socket) -> None:
     control.channel = await open_channel(end, FromHost, control.answer)
+    keeping = asyncio.create_task(_give_memory_back())
     await control.channel.run()
+    keeping.cancel()
     control.clean()
+
+
+async def _give_memory_back() -> None:
+    freed = FreedMemory()
+    while True:
+        await asyncio.sleep(_MEMORY_S)
+        freed.look()
 
 
 def _socket(descriptor: int) -> socket.socket:
@@ -188,13 +207,18 @@ def _socket(descriptor: int) -> socket.socket:
 def main(descriptor: int) -> None:
     """Serve control over the socket of a descriptor, until the host ends."""
     os.umask(0o077)
+    keep_large_blocks_apart()
     if sys.platform != "win32":
         os.nice(_NICE)
     for name in (*_FOR_HOST, _OF_TERMINAL):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     end = _socket(descriptor)
     with asyncio.Runner(loop_factory=ServingLoop) as runner:
+        control = ControlProcess()
+        claim_libraries(control.note)
         try:
-            runner.run(_run(end))
+            runner.run(_run(control, end))
         except Error as error:
-            notify(str(error))
+            control.log(FAILED.message(str(error), reason=str(error)))
+        finally:
+            control.log.close()

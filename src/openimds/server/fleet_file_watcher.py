@@ -14,11 +14,12 @@ from asyncio import Future
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from heapq import nsmallest
 from pathlib import Path
 from threading import Thread
 from typing import NamedTuple, TypeVar
 
-from openimds.errors import Error, shortage
+from openimds.errors import ConfigError, Error, shortage
 from openimds.fleet.fleet_files import (
     FILE_ENDINGS,
     FleetFileContents,
@@ -27,6 +28,9 @@ from openimds.fleet.fleet_files import (
     read_fleet,
 )
 from openimds.fleet.store.port import Change, StoreError
+from openimds.log.event import LogMessage
+from openimds.log.events import FLEET_APPLIED, FLEET_REJECTED, FLEET_UNREAD, FLEET_WARNING
+from openimds.server.reload_record import ReloadRecord
 from openimds.vm.file_entries import EntryDigests
 
 T = TypeVar("T")
@@ -47,6 +51,8 @@ COARSE_S = 2.0
 """The coarsest time stamps of files (FAT): an edit may share its stamp with the one before."""
 SILENT_S = 10.0
 """A file that takes longer to read is reported."""
+MOST_NAMES = 10
+"""So many VMs of each kind of change are logged by name."""
 
 
 class FileGlance(NamedTuple):
@@ -124,10 +130,13 @@ class FleetFileWatcher:
         self._entries = entries
         self._look, self._sleep, self._utc, self._silent_s = look, sleep, utc, silent_s
         self._path = Path(fleet).absolute()
+        self.record = ReloadRecord(is_served=bool(seen), served_s=utc() if seen else 0.0)
         self._lock = asyncio.Lock()
         self._failure = ""
         self._refused = b""
         """The fingerprint of a text with a mistake, which waits for the next edit."""
+        self._failed: bytes | None = None
+        """The fingerprint of the last edit that failed; empty if it could not be read."""
         self._glance: Glance | None = None
         self._is_traced = False
         """An edit since the text was read shows in a look."""
@@ -179,8 +188,13 @@ class FleetFileWatcher:
             self._unread_s, self._must_retry, now = 0.0, False, b""
             try:
                 now = await self._off_loop(fingerprint, self._fleet)
-                if now == self._seen or (is_retry and now == self._refused):
-                    return  # Touched without an edit: changes by the API stay.
+                if now == self._seen:  # Touched without an edit: changes by the API stay.
+                    if not self.record.is_served:  # The edit was taken back.
+                        self._failure, self._refused, self._failed = "", b"", None
+                        self.record.note_served(self._utc(), is_edit=False)
+                    return
+                if is_retry and now == self._refused:
+                    return
                 # The scenario in the file is not begun again: it goes on as it was.
                 with gc_paused():
                     read = partial(read_fleet, known=self._entries)
@@ -189,22 +203,32 @@ class FleetFileWatcher:
             except (Error, OSError, ImportError, RuntimeError) as error:
                 if isinstance(error, RuntimeError) and shortage(error) is None:
                     raise
+                self.record.note_refused(self._utc(), is_retry=now == self._failed)
+                self._failed = now
                 self._report(error, is_retry=is_retry)
                 self._refused = b"" if self._must_retry else now
                 return
-            self._seen, self._failure, self._refused = now, "", b""
+            self._seen, self._failure, self._refused, self._failed = now, "", b"", None
             self._entries = contents.entries
+            self.record.note_served(self._utc(), is_edit=True)
         if changes:
-            self._notify(f"{self._path}: {len(changes)} changes applied")
+            self._notify(_applied(self._path, changes))
+        if contents.notice:
+            self._notify(FLEET_WARNING.message(contents.notice))
 
     def _report(self, error: Exception, *, is_retry: bool) -> None:
         passes = isinstance(error, StoreError) or shortage(error) is not None
         self._must_retry = passes
         before, self._failure = self._failure, str(error)
         if not is_retry or self._failure != before:
+            again = f", and the edit is tried again every {RETRY_S:g} s" if passes else ""
             self._notify(
-                f"fleet file not applied: {error}; the previous fleet is still served"
-                + (f", and the edit is tried again every {RETRY_S:g} s" if passes else "")
+                FLEET_REJECTED.message(
+                    f"fleet file not applied: {error}; the previous fleet is still served{again}",
+                    file=str(self._path),
+                    place=error.where if isinstance(error, ConfigError) else "",
+                    reason=str(error),
+                )
             )
 
     async def _off_loop(self, call: Callable[[str], T], path: str) -> T:
@@ -228,13 +252,35 @@ class FleetFileWatcher:
         alarm = loop.call_later(
             self._silent_s,
             self._notify,
-            f"{self._path}: not read after {self._silent_s:g} s, as if its file system hangs; the "
-            "previous fleet is still served",
+            FLEET_UNREAD.message(
+                f"{self._path}: not read after {self._silent_s:g} s, as if its file system hangs; "
+                "the previous fleet is still served",
+                file=str(self._path),
+                seconds=self._silent_s,
+            ),
         )
         try:
             return await result
         finally:
             alarm.cancel()
+
+
+def _applied(path: Path, changes: list[Change]) -> LogMessage:
+    """Return the message of applied changes, with the first names of each kind."""
+    kinds: dict[str, list[str]] = {"added": [], "changed": [], "removed": []}
+    for change in changes:
+        kind = "removed" if change.after is None else "changed" if change.before else "added"
+        kinds[kind].append(change.name)
+    shown = [
+        f"{kind}:{name}" for kind, names in kinds.items() for name in nsmallest(MOST_NAMES, names)
+    ]
+    return FLEET_APPLIED.message(
+        f"{path}: {len(changes)} changes applied",
+        file=str(path),
+        changes=len(changes),
+        **{kind: len(names) for kind, names in kinds.items()},
+        names=tuple(shown),
+    )
 
 
 def _settle(result: Future[T], value: T) -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 from asyncio import Task
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
 
@@ -19,6 +21,7 @@ from openimds.events.clock import Clock
 from openimds.facts.protocols import TOKEN_ROUTES
 from openimds.faults import FaultInjector
 from openimds.fleet.index import FleetIndex
+from openimds.log.events import CLOCK_STEPPED, CREDENTIALS_TROUBLE, LISTENER_TROUBLE
 from openimds.protocol.dialect import in_dialect
 from openimds.protocol.handle import Subject, handle, resume
 from openimds.protocol.identity_dialects import variables
@@ -27,19 +30,26 @@ from openimds.protocol.response import Refusal, Response
 from openimds.server.clock_watch import ClockWatch, step_notice
 from openimds.server.listener_faults import ListenerFaults
 from openimds.server.listener_set import ListenerSet
-from openimds.server.metrics_source import HostMetrics
+from openimds.server.local_callers import local_callers
+from openimds.server.metrics_source import HostMetrics, SigningParts
 from openimds.server.notify import Notify
+from openimds.server.operator_log import log_samples
 from openimds.server.pending_dispatch import PendingDispatch
+from openimds.server.process_metrics import BOTH, build_samples, process_samples
 from openimds.server.ready import LocalCaller
 from openimds.server.shortage_notices import ShortageNotices
 from openimds.vm.identities import principals
 from openimds.vm.types import Vm
 
+if TYPE_CHECKING:  # They load cryptography, or the Prometheus client.
+    from openimds.admin.metrics import Samples
+    from openimds.credentials.remote.given_secrets import GivenSecrets
+    from openimds.credentials.remote.host_credentials import HostCredentials
+
 _SWEEP_S = 1.0
 _CERTIFICATES_S = 60.0
 """The time between two looks for certificates and lists that are due."""
 _DRAIN_POLL_S = 0.01
-_LOOPBACK = "127.0.0.1"
 
 
 class Host(Struct, kw_only=True, eq=False):
@@ -47,7 +57,7 @@ class Host(Struct, kw_only=True, eq=False):
 
     notify: Notify
     clock: Clock
-    caller_secrets: CallerSecrets
+    caller_secrets: "CallerSecrets | GivenSecrets"
     credentials: CredentialsService
     entra: EntraClient | UnconfiguredEntra
     pending: PendingDispatch
@@ -59,8 +69,14 @@ class Host(Struct, kw_only=True, eq=False):
     shortages: ShortageNotices
     clock_watch: ClockWatch
     forgets_tokens: bool
+    fleet: "HostCredentials | None" = None
+    """The credentials of a host of a fleet of hosts."""
     loop_lag_s: float = 0.0
     control_restarts: int = 0
+    role: str = BOTH
+    """The role of this process in its metrics."""
+    certificate_ends: Callable[[], Mapping[str, float]] | None = None
+    """The ends of certificates that others made for this host; None if it makes its own."""
     _tasks: list[Task[None]] = field(default_factory=list)
 
     @property
@@ -81,7 +97,23 @@ class Host(Struct, kw_only=True, eq=False):
             self.credentials.ca.replaced,
             self.clock_watch.steps,
             lambda: self.control_restarts,
+            SigningParts(
+                self.fleet.worker if self.fleet else self.credentials.worker,
+                self.certificate_ends or self.credentials.ca.ends,
+                self.credentials.key_ends,
+            ),
         )
+
+    async def samples(self) -> "dict[str, Samples]":
+        """Return the values of this process by the name of the metric."""
+        samples = {
+            **self.metrics.samples(),
+            **build_samples(),
+            **log_samples(self.notify, self.role),
+        }
+        with suppress(RuntimeError):  # Without a thread at the moment the rest is there.
+            samples |= await asyncio.to_thread(process_samples, self.role)
+        return samples
 
     async def open(self) -> str:
         """Open every listener, and return the URL of the first.
@@ -106,9 +138,12 @@ class Host(Struct, kw_only=True, eq=False):
         entries = self.dispatcher.fleet_index.by_name.values()
         if waiting and not any(entry.vm.reach.interface for entry in entries):
             self.notify(
-                f"nobody reaches {waiting[0]}: its address is on no interface, and no VM has an "
-                "interface for openimds host up. Type ip address add 169.254.169.254/32 dev lo "
-                "before the server, or write reach.interface"
+                LISTENER_TROUBLE.message(
+                    f"nobody reaches {waiting[0]}: its address is on no interface, and no VM has "
+                    "an "
+                    "interface for openimds host up. Type ip address add 169.254.169.254/32 dev lo "
+                    "before the server, or write reach.interface"
+                )
             )
 
     def run(self, work: Any) -> None:  # noqa: ANN401 - any coroutine
@@ -129,7 +164,7 @@ class Host(Struct, kw_only=True, eq=False):
     def forget_tokens(self, names: AbstractSet[str]) -> None:
         """Forget the tokens of changed VMs, where the settings ask for it."""
         if self.forgets_tokens:
-            self.credentials.tokens.forget(names)
+            (self.fleet or self.credentials.tokens).forget(names)
 
     async def take_faults(self) -> None:
         """Close, filter or reopen listeners to match the active faults before returning."""
@@ -143,12 +178,12 @@ class Host(Struct, kw_only=True, eq=False):
         """Drop responses of the old time; faults, certificates and lists follow the new one."""
         self.fleet_index.clear_responses()
         await self.take_faults()
-        await self._keep_up()
+        await self.keep_up()
 
     async def take_clock_step(self, step_s: float) -> None:
         """Drop what a step of the wall clock has made wrong, and report it."""
-        self.notify(step_notice(step_s))
-        self.credentials.forget_future(self.dispatcher.utc())
+        self.notify(CLOCK_STEPPED.message(step_notice(step_s), seconds=round(step_s)))
+        (self.fleet or self.credentials).forget_future(self.dispatcher.utc())
         await self.take_clock()
 
     async def stop_tasks(self) -> None:
@@ -180,18 +215,9 @@ class Host(Struct, kw_only=True, eq=False):
         """Make the first key of tokens before a request needs it."""
         self.run(self.credentials.warm(self.dispatcher.utc()))
 
-    def local_caller(self) -> LocalCaller | None:
-        """Return 127.0.0.1 if a VM has it, else an address of the first VM."""
-        index = self.fleet_index
-        address, entry = _LOOPBACK, index.entry_at(_LOOPBACK)
-        if entry is None and (first := next(iter(index.by_name.values()), None)):
-            own = [text for text in first.claims.addresses if text.startswith("127.")]
-            address, entry = (own[0], first) if own else ("", None)
-        if entry is None:
-            return None
-        identities = entry.vm.identities
-        # Without a system-assigned identity, several user-assigned ones need a choice.
-        return LocalCaller(address, identities.system or len(identities.user) == 1)
+    def local_callers(self, url: str) -> tuple[LocalCaller, ...]:
+        """Return ways to be one of the first VMs at the shared listener's URL."""
+        return local_callers(self.fleet_index, self.listeners, url)
 
     def identity_variables(self, vm: Vm, url: str = "") -> dict[str, dict[str, str]]:
         """Return the variables of each token route for clients on a VM.
@@ -230,13 +256,14 @@ class Host(Struct, kw_only=True, eq=False):
         """Renew what ends, take a rehearsal's steps, and sign lists ahead of requests."""
         while True:
             await asyncio.sleep(_CERTIFICATES_S)
-            await self._keep_up()
+            await self.keep_up()
 
-    async def _keep_up(self) -> None:
+    async def keep_up(self) -> None:
+        """Renew the keys and certificates that end, and sign the lists that are due."""
         try:
             await asyncio.to_thread(self.credentials.keep_up, self.dispatcher.utc())
         except Error as error:  # The next turn tries again.
-            self.notify(str(error))
+            self.notify(CREDENTIALS_TROUBLE.message(str(error)))
 
     async def _sweep(self) -> None:
         """Close overdue connections once a second, and measure how late the loop is."""

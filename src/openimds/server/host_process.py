@@ -14,12 +14,25 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
 
-from openimds.admin.lazy_server import bind, url_of
+from openimds.admin.lazy_server import url_of
 from openimds.errors import ConfigError, Error
 from openimds.events.clock import Clock
-from openimds.fleet.store.state import STORE_NAME, TOKEN_NAME, State, default_folder
+from openimds.fleet.store.state import (
+    STORE_NAME,
+    TOKEN_NAME,
+    State,
+    default_folder,
+    remove_token,
+    token_path,
+)
+from openimds.log.events import CONTROL_ENDED, CONTROL_HUNG, CONTROL_RUNNING, CONTROL_UNSTARTABLE
 from openimds.protocol.pending import Approved, Failed, PendingApproval
-from openimds.server.admin_ports import bind_public, tcp_address
+from openimds.server.admin_ports import (
+    bound_admin,
+    bound_metrics,
+    bound_public,
+    metrics_url,
+)
 from openimds.server.file_budget import file_budget
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.notify import Notify
@@ -98,19 +111,18 @@ class ControlChild(Struct, eq=False):
         with suppress(ProcessLookupError):
             self.process.kill()
 
-    async def watch(self, look_s: float = _LOOK_S) -> bool:
-        """Wait until the channel has ended; kill a process that answers nothing.
+    async def watch(self, look_s: float, work: "asyncio.Task[Began] | None" = None) -> bool:
+        """Wait for the end of the channel or of work; kill a hung process.
 
         Returns whether it was killed. There are `look_s` seconds between two looks.
         """
-        while not self.reading.done():
+        ends = {self.reading, work} if work else {self.reading}
+        while not any(end.done() for end in ends):
             ping = asyncio.create_task(self.channel.call(Ping()))
             try:
                 for _ in range(_LOOKS):
-                    await asyncio.wait(
-                        {self.reading, ping}, timeout=look_s, return_when=FIRST_COMPLETED
-                    )
-                    if self.reading.done() or ping.done():
+                    await asyncio.wait({*ends, ping}, timeout=look_s, return_when=FIRST_COMPLETED)
+                    if ping.done() or any(end.done() for end in ends):
                         break
                 else:
                     self.kill()
@@ -119,7 +131,7 @@ class ControlChild(Struct, eq=False):
             finally:
                 ping.cancel()
                 await asyncio.gather(ping, return_exceptions=True)
-            await asyncio.wait({self.reading}, timeout=look_s)
+            await asyncio.wait(ends, timeout=look_s, return_when=FIRST_COMPLETED)
         return False
 
 
@@ -138,6 +150,7 @@ class HostProcess:
         self._supervisor: asyncio.Task[None] | None = None
         self._inherited = inherited
         self._is_made = False
+        self._look_s = _LOOK_S
         self.host: Host
         self._end: HostEnd
         with ExitStack() as resources:
@@ -150,14 +163,18 @@ class HostProcess:
             if self._state:
                 resources.callback(self._state.close)
             self._inherited_admin = bool(inherited.admin)
-            self._public = inherited.public or _bound_public(settings)
+            self._public = inherited.public or bound_public(settings)
             self._admin_error: ConfigError | None = None
             try:
-                self._admin = inherited.admin or _bound_admin(settings)
+                self._admin = inherited.admin or bound_admin(settings)
             except ConfigError as error:
                 # A mistake in the fleet file comes first.
                 self._admin, self._admin_error = (), error
-            for listening in (*self._public, *self._admin):
+            try:
+                self._metrics = inherited.metrics or bound_metrics(settings)
+            except ConfigError as error:
+                self._metrics, self._admin_error = (), self._admin_error or error
+            for listening in (*self._public, *self._admin, *self._metrics):
                 resources.callback(listening.close)
             self._public_url = url_of(self._public[0]) if self._public else None
             self._folder = None if self._state else _temporary_folder()
@@ -183,10 +200,14 @@ class HostProcess:
         if host.fleet_index.has_identities and is_named:
             host.warm()
         self._supervisor = asyncio.create_task(self._supervise())
-        ready = Ready(url, None, None, self._public_url, host.local_caller())
+        ready = Ready(url, None, None, self._public_url, host.local_callers(url))
         if self._admin:
-            admin = url_of(self._admin[0])
-            ready = structs.replace(ready, admin=admin, token_file=str(self._token))
+            path = self._token
+            ready = structs.replace(ready, admin=self._admin_url, token_file=str(path))
+            if not self._state and settings.admin.endswith(":0"):
+                self._resources.callback(remove_token, path)  # No client finds it again.
+        if self._metrics:
+            ready = structs.replace(ready, metrics=metrics_url(self._metrics))
         return ready
 
     def _make_host(self) -> None:
@@ -196,12 +217,10 @@ class HostProcess:
             ConfigError: a setting names something unusable.
             KeyFileError: a key file cannot be read or used.
         """
-        from openimds.protocol.events.document import ScopeActivity  # noqa: PLC0415 - see above
-        from openimds.server.build_host import HostWorld, build_host  # noqa: PLC0415 - see above
-        from openimds.server.seam.events_follower import (  # noqa: PLC0415 - see above
-            EventsFollower,
+        from openimds.server.build_followed_host import (  # noqa: PLC0415 - see above
+            build_followed_host,
         )
-        from openimds.server.seam.host_end import HostEnd  # noqa: PLC0415 - see above
+        from openimds.server.build_host import HostWorld  # noqa: PLC0415 - see above
 
         settings, notify = self._settings, self._notify
         clock = Clock(time.time, is_virtual=settings.virtual_clock)
@@ -214,16 +233,13 @@ class HostProcess:
             shortages=ShortageNotices(notify, asyncio.get_running_loop().time),
             public_url=settings.public_url or self._public_url or "",
         )
-        self.host = build_host(settings, world, self._resources)
-        follower = EventsFollower(
-            self._approve,
-            clock,
-            notify,
-            ScopeActivity() if settings.events_activation else None,
-        )
-        self.host.pending.events = follower
-        self._end = HostEnd(self.host, world.public_url, follower)
+        followed = build_followed_host(settings, world, self._approve, self._resources)
+        self.host, self._end = followed.host, followed.end
         self._is_made = True
+
+    async def failed(self) -> None:
+        """Wait for ever: a server that has started goes on."""
+        await asyncio.Event().wait()
 
     async def reload(self) -> None:
         """Apply the fleet file, reopen stale listeners, and try quarantined VMs again."""
@@ -250,7 +266,13 @@ class HostProcess:
 
     @property
     def _token(self) -> Path:
-        return (self._state.folder if self._state else default_folder()) / TOKEN_NAME
+        if self._state:
+            return self._state.folder / TOKEN_NAME
+        return token_path(self._admin_url) if self._admin else default_folder() / TOKEN_NAME
+
+    @property
+    def _admin_url(self) -> str:
+        return url_of(self._admin[0], is_tls=bool(self._settings.admin_cert))
 
     async def _approve(self, need: PendingApproval) -> Approved | Failed:
         if self._child is None:
@@ -268,7 +290,7 @@ class HostProcess:
         """
         is_restart = self._supervisor is not None
         ours, theirs = socket.socketpair()
-        descriptors = [one.fileno() for one in (*self._admin, *self._public)]
+        descriptors = [one.fileno() for one in (*self._admin, *self._public, *self._metrics)]
         code = _CHILD.format(path=sys.path, descriptor=theirs.fileno())
         with ExitStack() as resources, theirs:
             resources.enter_context(ours)
@@ -303,17 +325,23 @@ class HostProcess:
             public_url=self._settings.public_url or self._public_url or "",
             admin_sockets=tuple(one.fileno() for one in self._admin),
             public_sockets=tuple(one.fileno() for one in self._public),
+            metrics_sockets=tuple(one.fileno() for one in self._metrics),
             are_of_settings=not self._inherited_admin,
             had_keys=self.host.credentials.had_keys,
             faults=self._end.faults,
             is_restart=is_restart,
             temporary=self._folder.name if self._folder else "",
         )
+        beginning: asyncio.Task[Began] = asyncio.create_task(channel.call(begin))
         try:
-            began: Began = await channel.call(begin)
+            # The first start may bring a large store up to date, and no guest waits for it.
+            if is_restart:
+                await self._watch(child, beginning)
+            began = await beginning
         except asyncio.CancelledError:
             child.kill()  # It may wait for a disk that hangs.
             await child.end()
+            await asyncio.gather(beginning, return_exceptions=True)
             raise
         except ChannelClosedError:
             status = await child.wait()
@@ -325,34 +353,52 @@ class HostProcess:
             self.host.note_entra()
         return child
 
+    async def _watch(self, child: ControlChild, work: "asyncio.Task[Began] | None" = None) -> None:
+        """Wait for the end of control or of its work; report a hung one."""
+        look_s = self._look_s
+        if await child.watch(look_s, work):
+            self._notify(
+                CONTROL_HUNG.message(
+                    f"control has given no sign of life for {_LOOKS * look_s:g} s, and is killed",
+                    silent=_LOOKS * look_s,
+                )
+            )
+
     async def _supervise(self) -> None:
         """Start control anew whenever it ends; guests are served meanwhile."""
         pause_s = FIRST_PAUSE_S
         while True:
             if self._child:
                 began_s = time.monotonic()
-                if await self._child.watch():
-                    self._notify(
-                        f"control has given no sign of life for {_LOOKS * _LOOK_S:g} s, and is "
-                        "killed"
-                    )
+                await self._watch(self._child)
                 status = await self._child.wait()
                 self._child = None
                 if time.monotonic() - began_s > LONGEST_PAUSE_S:
                     pause_s = FIRST_PAUSE_S
                 self._notify(
-                    f"control has ended (exit status {status}); guests are served on, and control "
-                    f"is started anew in {pause_s:g} s"
+                    CONTROL_ENDED.message(
+                        f"control has ended (exit status {status}); guests are served on, and "
+                        "control "
+                        f"is started anew in {pause_s:g} s",
+                        status=status,
+                        pause=pause_s,
+                    )
                 )
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             try:
                 self._child = await self._start_control()
             except Exception as error:  # noqa: BLE001 - any failure may pass
-                self._notify(f"control cannot start: {error}; it is tried again in {pause_s:g} s")
+                self._notify(
+                    CONTROL_UNSTARTABLE.message(
+                        f"control cannot start: {error}; it is tried again in {pause_s:g} s",
+                        reason=str(error),
+                        pause=pause_s,
+                    )
+                )
             else:
                 self.host.control_restarts += 1
-                self._notify("control runs again")
+                self._notify(CONTROL_RUNNING.message("control runs again"))
 
 
 def _temporary_folder() -> "TemporaryDirectory[str]":
@@ -367,13 +413,3 @@ def _temporary_folder() -> "TemporaryDirectory[str]":
         seen = f"none, and no temporary folder can be made ({error.strerror or error})"
         hint = "Set --state or TMPDIR, or type --processes 1, which keeps the store in memory"
         raise ConfigError("state", seen, "a writable folder", hint) from error
-
-
-def _bound_public(settings: Settings) -> tuple[socket.socket, ...]:
-    return () if settings.public == "none" else (bind_public(settings.public),)
-
-
-def _bound_admin(settings: Settings) -> tuple[socket.socket, ...]:
-    if settings.admin == "none":
-        return ()
-    return (bind("admin", tcp_address(settings.admin, "admin")),)

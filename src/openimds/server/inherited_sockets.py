@@ -32,4 +32,5 @@ class InheritedSockets(Struct, frozen=True):
     is_exclusive: bool = False
     are_of_settings: bool = False
     public_tls: tuple[socket.socket, ...] = ()
+    metrics: tuple[socket.socket, ...] = ()
     trust: "MemoryFile | None" = None

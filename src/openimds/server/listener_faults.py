@@ -14,6 +14,7 @@ from openimds.dataplane.reactor import Reactor
 from openimds.errors import ConfigError
 from openimds.events.clock import Clock
 from openimds.faults import FaultInjector
+from openimds.log.events import LISTENER_TROUBLE
 from openimds.server.connection_filters import ConnectionFilters
 
 Reopen = Callable[[str, Listener], Awaitable[Listener]]
@@ -102,7 +103,9 @@ class ListenerFaults:
                     self.failures += 1
                     if text not in self._reported:
                         self._reported.add(text)
-                        self._notify(f"{error}; retrying every {_RETRY_S:g} s")
+                        self._notify(
+                            LISTENER_TROUBLE.message(f"{error}; retrying every {_RETRY_S:g} s")
+                        )
                     self._set_timer(_RETRY_S)
                     continue
                 if self._listeners.get(text) is not old:  # The fleet changed meanwhile.

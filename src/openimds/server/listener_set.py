@@ -18,6 +18,7 @@ from openimds.dataplane.observer import CallLater, loop_later
 from openimds.dataplane.reactor import Reactor
 from openimds.errors import ConfigError
 from openimds.fleet.quarantine import TakenError
+from openimds.log.events import LISTENER_REOPENED, LISTENER_TROUBLE
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.listener_faults import reopener
 
@@ -98,8 +99,10 @@ class ListenerSet:
             if cannot_answer(inherited):
                 url = self._others[-1].url
                 self._notify(
-                    f"{url} cannot answer, as its address is on no interface; write "
-                    "Transparent=yes in the socket unit"
+                    LISTENER_TROUBLE.message(
+                        f"{url} cannot answer, as its address is on no interface; write "
+                        "Transparent=yes in the socket unit"
+                    )
                 )
         self._on_count(self._count())
         return self.by_text.get("") or self._others[0]
@@ -159,7 +162,11 @@ class ListenerSet:
                     continue
                 old.close()
                 reopened += 1
-                self._notify(f"{old.text} was recreated; its listener is open again")
+                self._notify(
+                    LISTENER_REOPENED.message(
+                        f"{old.text} was recreated; its listener is open again", listener=old.text
+                    )
+                )
             self.failures += len(failures)
             if failures:
                 self._report(failures, is_retry=is_retry)
@@ -188,8 +195,10 @@ class ListenerSet:
         others = len(failures) - 1
         more = f", nor in {others} more" if others else ""
         self._notify(
-            f"{failures[0]}; guests in the new namespace get no answer{more}; retrying every "
-            f"{RETRY_S:g} s"
+            LISTENER_TROUBLE.message(
+                f"{failures[0]}; guests in the new namespace get no answer{more}; retrying every "
+                f"{RETRY_S:g} s"
+            )
         )
 
     def _retry_later(self) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from openimds.admin.metrics import Samples
     from openimds.admin.public_app import PublicationSource
     from openimds.admin.public_faults import SpoiltAnswers
+    from openimds.admin.services import RequestRecording
     from openimds.credentials.service import CredentialsService
 
 
@@ -29,7 +30,7 @@ class LocalHost:
         self.take_faults, self.take_clock = host.take_faults, host.take_clock
         assert host.listener_faults.filters is not None
         self.check_faults = host.listener_faults.filters.check
-        self.recording = LocalRecording(host.recorder)
+        self.recording: RequestRecording = LocalRecording(host.recorder)
 
     @property
     def credentials(self) -> "CredentialsService":
@@ -78,7 +79,7 @@ class LocalHost:
 
     async def samples(self) -> "Mapping[str, Samples]":
         """Return the values of the host's metrics."""
-        return self._host.metrics.samples()
+        return await self._host.samples()
 
     async def endpoint_variables(self, vm: Vm, url: str) -> dict[str, dict[str, str]]:
         """Return the environment variables of a VM's clients by token route."""

@@ -11,6 +11,8 @@ from openimds.protocol.lint import Record, report
 class LocalRecording:
     """Reads the recorder of a host in the same process; counts the client checks' findings."""
 
+    is_of_hosts = False
+
     def __init__(self, recorder: Recorder) -> None:
         """Read from this recorder."""
         self.recorder = recorder
@@ -22,13 +24,18 @@ class LocalRecording:
         """The number of records kept for each VM; 0 if recording is off."""
         return self.recorder.per_vm
 
+    @property
+    def clears(self) -> int:
+        """The number of times that all records were dropped."""
+        return self.recorder.clears
+
     async def last_number(self) -> int:
         """Return the number of the last request."""
         return self.recorder.last_number
 
-    async def records(self, vm: str | None = None) -> tuple[Record, ...]:
-        """Return the records, oldest first: of a VM, of unknown callers (""), or all (None)."""
-        return self.recorder.records(vm)
+    async def records(self, vm: str | None = None, since: int = 0) -> tuple[Record, ...]:
+        """Return records after a number, oldest first: of a VM, unknown callers (""), or all."""
+        return self.recorder.records(vm, since)
 
     async def clear(self) -> None:
         """Drop all records."""

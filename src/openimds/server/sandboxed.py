@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec.json
 from msgspec import Struct
 
-from openimds.admin.token import AdminToken, TokenError
-from openimds.errors import ConfigError
+from openimds.admin.token import AdminToken, TokenError, token_digest
+from openimds.errors import BAD_JSON, ConfigError
 from openimds.facts.kinds import AZURE_LOCAL, VM
 from openimds.fleet.applied_file import FileComparison, read_rows, read_stored_fleet
 from openimds.fleet.fleet_files import DEFAULT_VM
@@ -54,14 +54,18 @@ class MemoryToken(AdminToken):
         """Make the token; child processes forked afterwards hold it, too."""
         self.descriptor = os.memfd_create("admin-token")
         os.fchmod(self.descriptor, 0o600)
-        self._text = secrets.token_urlsafe(_TOKEN_BYTES)
-        os.write(self.descriptor, f"{self._text}\n".encode())
-        self.path = Path(f"/proc/self/fd/{self.descriptor}")
+        super().__init__(Path(f"/proc/self/fd/{self.descriptor}"))
+
+    def _open(self) -> None:
+        """Make the token."""
+        text = secrets.token_urlsafe(_TOKEN_BYTES)
+        self._digest = token_digest(text)
+        os.write(self.descriptor, f"{text}\n".encode())
 
     def _read(self) -> None:
         """Keep the token: it is in no file that could be replaced."""
 
-    def exposure(self) -> str:
+    def _exposure(self) -> str:
         """Return nothing: the file is in memory."""
         return ""
 
@@ -221,7 +225,7 @@ def _kind_of(body: bytes) -> str:
     """Return the kind of a stored VM; an unreadable body is a VM."""
     try:
         return msgspec.json.decode(body, type=_Kind).kind
-    except (msgspec.MsgspecError, RecursionError, ValueError):
+    except BAD_JSON:
         return VM
 
 

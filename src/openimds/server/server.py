@@ -1,5 +1,6 @@
 """A running server: both roles in one process, started and stopped together."""
 
+import asyncio
 from contextlib import ExitStack
 
 from msgspec import Struct, structs
@@ -12,7 +13,7 @@ from openimds.events.clock import Clock
 from openimds.events.service import EventsService
 from openimds.faults import FaultService
 from openimds.fleet.service import FleetService
-from openimds.fleet.store.state import TOKEN_NAME, State, default_folder
+from openimds.fleet.store.state import TOKEN_NAME, State, remove_token, token_path
 from openimds.protocol.response import Refusal, Response
 from openimds.server.control import Control
 from openimds.server.host import Host
@@ -46,15 +47,19 @@ class Server(Struct, kw_only=True, eq=False):
         """
         control, host = self.control, self.host
         await control.load()
-        ready = Ready(
-            await host.open(), None, None, control.admin_ports.public_url, host.local_caller()
-        )
+        url = await host.open()
+        ready = Ready(url, None, None, control.admin_ports.public_url, host.local_callers(url))
         if control.admin_ports.has_admin:
-            folder = self.state.folder if self.state else default_folder()
-            token = self.inherited.token or AdminToken(folder / TOKEN_NAME)
-            url = control.open_admin(token)
-            ready = structs.replace(ready, admin=url, token_file=str(token.path))
+            path = token_path(control.admin_ports.bind_admin())
+            if self.state:
+                path = self.state.folder / TOKEN_NAME
+            elif self.startup.settings.admin.endswith(":0"):
+                self.resources.callback(remove_token, path)  # No client finds it again.
+            token = self.inherited.token or AdminToken(path)
+            admin = control.open_admin(token)
+            ready = structs.replace(ready, admin=admin, token_file=str(token.path))
         control.open_public()
+        ready = structs.replace(ready, metrics=await control.open_metrics())
         # The default VM's key is made with its first token, so that a bare server stays light; for
         # a command in a sandbox it is made at once, as some clients give up after a second.
         is_named = self.state is not None or bool(self.startup.source)
@@ -62,6 +67,10 @@ class Server(Struct, kw_only=True, eq=False):
             host.warm()
         control.follow_fleet_file()
         return ready
+
+    async def failed(self) -> None:
+        """Wait for ever: a server that has started goes on."""
+        await asyncio.Event().wait()
 
     async def reload(self) -> None:
         """Apply the fleet file, reopen stale listeners, and try quarantined VMs again."""

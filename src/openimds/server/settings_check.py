@@ -3,6 +3,8 @@
 A single value is checked where it is read, by the row of its setting.
 """
 
+import shlex
+import shutil
 from contextlib import suppress
 from ipaddress import ip_address
 
@@ -10,6 +12,8 @@ from openimds.errors import ConfigError
 from openimds.settings import Settings
 
 _LARGEST_BURST = 10_000
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+"""The names that an admin API always answers to, as `admin.host_rule` has them."""
 NO_LOOP = (
     "loop has no effect: the data plane has its own. Remove --loop, OPENIMDS_LOOP or loop from "
     "openimds.toml; the setting is gone with 1.0"
@@ -24,6 +28,7 @@ def check(settings: Settings) -> None:
     """
     check_source(settings)
     _check_bursts(settings)
+    _check_admin_tls(settings)
     _check_external_ca(settings)
     _check_issuer(settings)
     _check_entra(settings)
@@ -74,6 +79,8 @@ def notices(settings: Settings) -> list[str]:
     """Return messages about settings that work, but perhaps not as intended."""
     public = settings.public
     found = [] if settings.loop == "auto" else [NO_LOOP]
+    found += _missing_hook(settings.event_hook)
+    found += admin_notices(settings)
     with suppress(ValueError):
         host = public.rpartition(":")[0].strip("[]")
         if ip_address(host).is_unspecified and not settings.public_url:
@@ -82,6 +89,42 @@ def notices(settings: Settings) -> list[str]:
                 "reach. Set --public-url to the URL by which guests reach this machine"
             )
     return found
+
+
+def admin_notices(settings: Settings) -> list[str]:
+    """Return a message on an admin API beyond loopback: names, lack of TLS."""
+    host = settings.admin.rpartition(":")[0].strip("[]").lower()
+    names = [*LOOPBACK_NAMES, *settings.admin_hosts]
+    try:
+        address = ip_address(host)
+    except ValueError:
+        names += [host]
+    else:
+        names += [] if address.is_unspecified else [host]
+        host = "" if address.is_loopback else host
+    if host in {"", "localhost"}:
+        return []
+    known = ", ".join(dict.fromkeys(names))
+    notice = f"the admin API at {settings.admin} answers to the names {known}; add others by "
+    notice += "--admin-hosts NAME"
+    if settings.admin_cert:
+        return [notice]
+    lack = "It speaks http there: a token can be read on its way"
+    return [f"{notice}. {lack}. Give it --admin-cert and --admin-key"]
+
+
+def _missing_hook(hook: str) -> list[str]:
+    """Return a message if the program of a hook does not exist yet."""
+    if not hook or hook.startswith(("http://", "https://")):
+        return []
+    try:
+        program = next(iter(shlex.split(hook)), "")
+    except ValueError:  # It is refused elsewhere.
+        return []
+    if program and shutil.which(program) is None:
+        sentence = f'the event hook waits: there is no program "{program}" that this user may run'
+        return [f"{sentence}. Install it, or give --event-hook its full path"]
+    return []
 
 
 def _check_bursts(settings: Settings) -> None:
@@ -99,12 +142,31 @@ def _check_bursts(settings: Settings) -> None:
             )
 
 
+def _check_admin_tls(settings: Settings) -> None:
+    _check_pair(settings, "admin_key", "admin_cert")
+    if settings.admin_client_ca and not settings.admin_cert:
+        raise ConfigError(
+            "admin_client_ca",
+            f"{settings.admin_client_ca} without admin_cert",
+            "a certificate of the server: only https has client certificates",
+            "Set admin_cert and admin_key",
+        )
+
+
 def _check_external_ca(settings: Settings) -> None:
     _check_external_revocation(settings)
-    if bool(settings.attest_key) == bool(settings.attest_certificates):
+    _check_pair(settings, "attest_key", "attest_certificates")
+
+
+def _check_pair(settings: Settings, present: str, absent: str) -> None:
+    """Check that two settings are both set, or neither of them.
+
+    Raises:
+        ConfigError: one is set alone.
+    """
+    if bool(getattr(settings, present)) == bool(getattr(settings, absent)):
         return
-    present, absent = "attest_key", "attest_certificates"
-    if not settings.attest_key:
+    if not getattr(settings, present):
         present, absent = absent, present
     raise ConfigError(present, f"no {absent} beside it", "both or neither", f"Set {absent}")
 

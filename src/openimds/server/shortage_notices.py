@@ -3,6 +3,8 @@
 import errno
 from collections.abc import Callable
 
+from openimds.log.events import CONNECTIONS_PAUSED
+
 NOTICE_S = 60.0
 """The shortest time between two notices: a shortage pauses accepting ten times a second."""
 _REMEDIES = {
@@ -36,6 +38,10 @@ class ShortageNotices:
         times = "once" if count == 1 else f"{count} times"
         remedy = _REMEDIES.get(error.errno or 0, _MEMORY)
         self._notify(
-            f"accepting connections paused {times} ({error.strerror}): callers wait, and open "
-            f"connections are served on. {remedy}"
+            CONNECTIONS_PAUSED.message(
+                f"accepting connections paused {times} ({error.strerror}): callers wait, and open "
+                f"connections are served on. {remedy}",
+                times=count,
+                reason=error.strerror or str(error),
+            )
         )

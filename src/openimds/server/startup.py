@@ -10,12 +10,13 @@ from openimds.credentials.entra.client import ENTRA_UNCONFIGURED
 from openimds.events.scenario import read_scenario
 from openimds.fleet.fleet_files import fingerprint, gc_paused, read_document, read_fleet
 from openimds.fleet.store.port import DEFAULT
+from openimds.parameters import old_names, old_names_notice
 from openimds.protocol.events.schedule import RecurringEvent
 from openimds.protocol.faults.fault import FaultSpec
 from openimds.server.settings_check import check, notices
 from openimds.settings import Settings
 from openimds.vm.file_entries import EntryDigests
-from openimds.vm.identities import ENTRA
+from openimds.vm.identities import needs_entra
 from openimds.vm.types import Vm
 
 
@@ -56,12 +57,15 @@ def load(settings: Settings) -> Startup:
             startup = _from_document(settings)
         else:
             startup = Startup(settings)
-        events = read_scenario(settings.scenario) if settings.scenario else ()
+        with old_names() as found:
+            events = read_scenario(settings.scenario) if settings.scenario else ()
+    old = [f"{settings.scenario}: {old_names_notice(found)}"] if found else []
     return replace(
         startup,
         events=startup.events + events,
         notices=(
             *startup.notices,
+            *old,
             *_entra_notices(startup.vms or (), settings),
             *notices(settings),
         ),
@@ -84,6 +88,7 @@ def _from_fleet(settings: Settings) -> Startup:
         seen,
         contents.events,
         contents.faults,
+        notices=(contents.notice,) if contents.notice else (),
         text=contents.text,
         entries=contents.entries,
     )
@@ -102,10 +107,4 @@ def _from_document(settings: Settings) -> Startup:
 
 def _entra_notices(vms: Iterable[Vm], settings: Settings) -> list[str]:
     """Return a message if VMs need tokens of Entra and none can be had."""
-    return [] if settings.entra or not any(map(_needs_entra, vms)) else [ENTRA_UNCONFIGURED]
-
-
-def _needs_entra(vm: Vm) -> bool:
-    identities = vm.identities
-    details = identities.details.values()
-    return ENTRA in {identities.source, *(identity.source for identity in details)}
+    return [] if settings.entra or not any(map(needs_entra, vms)) else [ENTRA_UNCONFIGURED]

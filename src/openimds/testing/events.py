@@ -148,7 +148,7 @@ class EventJobs:
         fleet_service, get = self._running.server.fleet_service, self._service.get
         if get(event_id) is None:
             return f"there is no event {event_id}, or it is gone"
-        feed = fleet_service.subscribe()
+        feed = fleet_service.feeds.subscribe()
         try:
             async with asyncio.timeout(timeout_s):
                 while (problem := _problem(get(event_id), wanted)) is None:
@@ -158,7 +158,7 @@ class EventJobs:
             status = event.status if event else EventStatus.COMPLETED
             return f"{event_id} is not {wanted} after {timeout_s:g} s, it is {status}"
         finally:
-            fleet_service.unsubscribe(feed)
+            fleet_service.feeds.unsubscribe(feed)
         return problem
 
 

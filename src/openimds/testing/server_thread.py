@@ -18,6 +18,7 @@ from openimds.credentials.keys.pool import KeyPool
 from openimds.dataplane.event_loop import ServingLoop
 from openimds.errors import Error
 from openimds.fleet.store.state import TOKEN_NAME
+from openimds.log.event import sentences_only
 from openimds.server.build import build
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.ready import Ready
@@ -215,7 +216,7 @@ class RunningServer:
             ConfigError, StoreError: as `ServerThread.open`.
         """
         self.thread, self.where = thread, where
-        self._startup, self._notify = startup, notify
+        self._startup, self._notify = startup, sentences_only(notify)
         has_azure_hosts = startup.settings.pki_names == AZURE
         self.azure_pki = AzurePki(Path(memory)) if has_azure_hosts else None
         """Azure's PKI hosts, if the settings name them."""

@@ -7,7 +7,7 @@ import msgspec.json
 from msgspec import to_builtins
 
 from openimds.errors import ConfigError
-from openimds.fleet.index import VmEntry
+from openimds.fleet.vm_entry import VmEntry
 from openimds.parameters import nearest
 from openimds.protocol.dialect import catalog_of
 from openimds.protocol.handle import instance_document

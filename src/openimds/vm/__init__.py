@@ -11,7 +11,9 @@ Theory. `decode` and `yaml` turn text into plain values; `schema_tree` grows tre
 `schema` adds the keys beside the document; `validate` walks a value along a tree; `tags` keeps the
 two wire forms of the tags equal. `fleet_file` and `from_capture` are the two ways in, `serialize`
 is the way out. `document_plan` compiles a tree into a plan, once; `defaults` fills the plan of a
-version for each VM. `types` has the values, `identities` the ids of managed identities.
+version for each VM by its rules, `derivation` works them out for one VM. `types` has the values,
+`identities` the ids of managed identities. `selector` chooses VMs by their tags, location, size and
+host.
 
 The room knows no api-version (`protocol.document` grows the tree of one), no file, no socket and no
 clock.

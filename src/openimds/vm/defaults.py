@@ -11,18 +11,16 @@ from functools import cache, lru_cache
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, ip_network
 from string import ascii_lowercase, digits
-from typing import Any, TypeVar
+from typing import Any
 
 from openimds.facts.clouds import CLOUDS
-from openimds.facts.document import FIELDS
 from openimds.facts.fields import Derived
 from openimds.facts.network import MAC_PREFIXES, PREFIX, SUBNET_PREFIXES
 from openimds.facts.sizes import SIZES
+from openimds.vm.derivation import Derivation
 from openimds.vm.document_plan import ObjectPlan, Trail, compile_plan
 from openimds.vm.schema_tree import Group, newest_tree
 from openimds.vm.types import Vm
-
-T = TypeVar("T")
 
 _PROFILE = "compute.storageProfile."
 _IMAGE = _PROFILE + "imageReference."
@@ -46,10 +44,6 @@ _IMAGE_NAMES = tuple(
 )
 _SECURITY = "compute.securityProfile."
 
-_STEPS = {row.path: tuple(row.path.replace("[]", ".").split(".")) for row in FIELDS}
-"""The keys on the way to each leaf, an empty one for each array."""
-_DEFAULTS = {row.path: row.default for row in FIELDS}
-
 
 def plan_of(tree: Group) -> ObjectPlan:
     """Compile the plan of the documents along a tree; callers keep it for `complete`."""
@@ -62,7 +56,7 @@ def complete(vm: Vm, plan: ObjectPlan | None = None) -> dict[str, object]:
     Without a plan it is the newest document, `extended` included. The plan of an older api-version
     (`protocol.document.plan_at`) gives the document of that version.
     """
-    return (plan or _newest_plan()).fill(_Defaults(vm).derived, vm.document, ())
+    return (plan or _newest_plan()).fill(Derivation(vm, _RULES).derived, vm.document, ())
 
 
 @cache
@@ -72,7 +66,7 @@ def _newest_plan() -> ObjectPlan:
 
 def text_at(vm: Vm, path: str) -> str:
     """Return the value at a path of the newest document, without completing all of it."""
-    return _Defaults(vm).get(path)
+    return Derivation(vm, _RULES).get(path)
 
 
 def private_addresses(vm: Vm) -> list[str]:
@@ -94,12 +88,12 @@ def secondary_addresses(vm: Vm) -> frozenset[str]:
 
 def default_address(vm: Vm) -> str:
     """Return the private address of the first interface of a VM without a written one."""
-    return _private_address(_Defaults(vm), (0, 0))
+    return _private_address(Derivation(vm, _RULES), (0, 0))
 
 
 def first_mac(vm: Vm) -> str:
     """Return the hardware address of a VM's first interface, as its document writes it."""
-    return _Defaults(vm).get("network.interface[].macAddress", (0,))
+    return Derivation(vm, _RULES).get("network.interface[].macAddress", (0,))
 
 
 def hardware_address(vm: Vm) -> str:
@@ -111,91 +105,24 @@ def hardware_address(vm: Vm) -> str:
     return "".join(char for char in text.lower() if char in "0123456789abcdef")
 
 
-class _Defaults:
-    """The defaults of one VM, worked out when a document or another default needs them."""
-
-    __slots__ = ("_known", "cloud", "document", "is_varied", "name")
-
-    def __init__(self, vm: Vm) -> None:
-        self.name, self.cloud = vm.name, vm.cloud
-        self.is_varied = vm.varied_network
-        self.document = vm.document
-        self._known: dict[object, Any] = {}
-        """Results so far: values by their path, results of rules by the rule."""
-
-    def get(self, path: str, trail: Trail = ()) -> str:
-        """Return the value at a path; `trail` has a position for each `[]`."""
-        if trail:
-            return self._look_up(path, trail)
-        if path not in self._known:
-            self._known[path] = self._look_up(path, trail)
-        text: str = self._known[path]
-        return text
-
-    def derived(self, rule: "Callable[[_Defaults, Trail], T]", trail: Trail = ()) -> T:
-        """Return the result of a rule; outside arrays it is worked out once."""
-        if trail:
-            return rule(self, trail)
-        if rule not in self._known:
-            self._known[rule] = rule(self, trail)
-        result: T = self._known[rule]
-        return result
-
-    def written(self, path: str, trail: Trail = ()) -> str | None:
-        """Return the value that the author of the VM wrote at a path, or None."""
-        node: Any = self.document
-        depth = 0
-        for key in _STEPS[path]:
-            if key:
-                node = node.get(key)
-            else:
-                node = node[trail[depth]] if trail[depth] < len(node) else None
-                depth += 1
-            if node is None:
-                return None
-        return str(node)
-
-    def has_none(self, *keys: str) -> bool:
-        """Tell whether the VM has an empty or null array written at these keys."""
-        node: Any = self.document
-        for key in keys:
-            if key not in node:
-                return False
-            node = node[key]
-        return not node
-
-    def _look_up(self, path: str, trail: Trail) -> str:
-        text = self.written(path, trail)
-        if text is not None:
-            return text
-        default = _DEFAULTS[path]
-        if isinstance(default, Derived):
-            return self.derived(_RULES[default], trail)
-        return str(default)
-
-    def hash(self, kind: str, *trail: int) -> bytes:
-        """Return 32 bytes that this VM's name always has for one purpose."""
-        return sha256("\0".join(("openimds", kind, self.name, *map(str, trail))).encode()).digest()
-
-
-def _is_custom_image(vm: _Defaults, _: Trail) -> bool:
+def _is_custom_image(vm: Derivation, _: Trail) -> bool:
     """Tell whether the image comes from a gallery, so that marketplace names are empty."""
     return any(vm.written(path) for path in _CUSTOM_IMAGE)
 
 
-def _is_specialized(vm: _Defaults, _: Trail) -> bool:
+def _is_specialized(vm: Derivation, _: Trail) -> bool:
     """Tell whether the OS disk was attached, so that image and profile are empty (S62)."""
     return (vm.written(_PROFILE + "osDisk.createOption") or "").lower() == "attach"
 
 
-def _is_default_image(vm: _Defaults, _: Trail) -> bool:
+def _is_default_image(vm: Derivation, _: Trail) -> bool:
     """Tell whether no image is written: the default ones are Gen2 of 2025."""
     if vm.derived(_is_custom_image) or vm.derived(_is_specialized):
         return False
     return not any(vm.written(path) for path in _IMAGE_NAMES)
 
 
-def _is_trusted(vm: _Defaults, _: Trail) -> bool:
+def _is_trusted(vm: Derivation, _: Trail) -> bool:
     """Tell whether the VM has Trusted Launch: its parts follow from each other (S62)."""
     security_type = vm.written(_SECURITY + "securityType")
     if security_type is not None:
@@ -206,51 +133,51 @@ def _is_trusted(vm: _Defaults, _: Trail) -> bool:
     return vm.derived(_is_default_image)
 
 
-def _keys_only(vm: _Defaults, _: Trail) -> str:
+def _keys_only(vm: Derivation, _: Trail) -> str:
     if vm.derived(_is_windows) or vm.derived(_is_specialized):
         return ""
     return "false" if vm.has_none("compute", "publicKeys") else "true"
 
 
-def _has_key(vm: _Defaults, _: Trail) -> str:
+def _has_key(vm: Derivation, _: Trail) -> str:
     """Return a text if the VM takes keys alone, so that it has one (S62)."""
     keys_only = vm.get("compute.osProfile.disablePasswordAuthentication")
     return "1" if keys_only.lower() == "true" else ""
 
 
-def _key(vm: _Defaults, trail: Trail) -> str:
+def _key(vm: Derivation, trail: Trail) -> str:
     """Return an Ed25519 key in the form of OpenSSH (RFC 8709), made of a hash."""
     blob = b"\0\0\0\x0bssh-ed25519\0\0\0 " + vm.hash("key", *trail)
     return f"ssh-ed25519 {b64encode(blob).decode()} {vm.name}"
 
 
-def _temporary_disk(vm: _Defaults, _: Trail) -> str:
+def _temporary_disk(vm: Derivation, _: Trail) -> str:
     compute: Any = vm.document.get("compute") or {}
     size = SIZES.get(str(compute.get("vmSize", "")).lower())  # The default size has none.
     return str(size.temporary_mib) if size else "0"
 
 
-def _license(vm: _Defaults, _: Trail) -> str:
+def _license(vm: Derivation, _: Trail) -> str:
     return "Windows_Client" if vm.derived(_is_client) else ""
 
 
-def _is_client(vm: _Defaults, _: Trail) -> bool:
+def _is_client(vm: Derivation, _: Trail) -> bool:
     """Tell whether the image is one of a Windows for desktops (S62)."""
     return vm.get("compute.publisher").lower() == "microsoftwindowsdesktop"
 
 
-def _is_uniform_set(vm: _Defaults, _: Trail) -> bool:
+def _is_uniform_set(vm: Derivation, _: Trail) -> bool:
     """Tell whether the VM is an instance of a scale set in uniform orchestration."""
     flexible = vm.written("compute.virtualMachineScaleSet.id")
     return bool(vm.written("compute.vmScaleSetName")) and not flexible
 
 
-def _is_windows(vm: _Defaults, _: Trail) -> bool:
+def _is_windows(vm: Derivation, _: Trail) -> bool:
     """Tell whether the operating system is Windows, written or by the image."""
     return vm.get("compute.osType").lower() == "windows"
 
 
-def _written_os_type(vm: _Defaults, _: Trail) -> str:
+def _written_os_type(vm: Derivation, _: Trail) -> str:
     """Return the operating system that the author of the VM wrote, or nothing."""
     return vm.written("compute.osType") or vm.written(_PROFILE + "osDisk.osType") or ""
 
@@ -264,13 +191,13 @@ def _guid(seed: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def _instance_number(vm: _Defaults) -> int:
+def _instance_number(vm: Derivation) -> int:
     """Return the number in the name of a scale-set instance: `aks-pool-vmss_12` is the 12th."""
     tail = vm.get("compute.name").rpartition("_")[2]
     return int(tail) if tail.isascii() and tail.isdecimal() else 0
 
 
-def _resource_id(vm: _Defaults, _: Trail) -> str:
+def _resource_id(vm: Derivation, _: Trail) -> str:
     if vm.derived(_is_uniform_set):
         scale_set = vm.get("compute.vmScaleSetName")
         tail = f"virtualMachineScaleSets/{scale_set}/virtualMachines/{_instance_number(vm)}"
@@ -279,12 +206,12 @@ def _resource_id(vm: _Defaults, _: Trail) -> str:
     return f"{vm.derived(_group_id)}/providers/Microsoft.Compute/{tail}"
 
 
-def _group_id(vm: _Defaults, _: Trail) -> str:
+def _group_id(vm: Derivation, _: Trail) -> str:
     subscription, group = vm.get("compute.subscriptionId"), vm.get("compute.resourceGroupName")
     return f"/subscriptions/{subscription}/resourceGroups/{group}"
 
 
-def _computer_name(vm: _Defaults, _: Trail) -> str:
+def _computer_name(vm: Derivation, _: Trail) -> str:
     if vm.derived(_is_specialized):
         return ""
     if not vm.derived(_is_uniform_set):
@@ -297,16 +224,16 @@ def _computer_name(vm: _Defaults, _: Trail) -> str:
     return vm.get("compute.vmScaleSetName") + suffix
 
 
-def _os_type(vm: _Defaults, _: Trail) -> str:
+def _os_type(vm: Derivation, _: Trail) -> str:
     is_windows = vm.get("compute.publisher").lower().startswith("microsoftwindows")
     return vm.derived(_written_os_type) or ("Windows" if is_windows else "Linux")
 
 
-def _image(member: str) -> Callable[[_Defaults, Trail], str]:
+def _image(member: str) -> Callable[[Derivation, Trail], str]:
     """Return the rule for a member of both `compute` and the image reference."""
     paths = (f"compute.{member}", _IMAGE + member)
 
-    def rule(vm: _Defaults, _: Trail) -> str:
+    def rule(vm: Derivation, _: Trail) -> str:
         for path in paths:
             value = vm.written(path)
             if value is not None:
@@ -318,7 +245,7 @@ def _image(member: str) -> Callable[[_Defaults, Trail], str]:
     return rule
 
 
-def _exact_version(vm: _Defaults, _: Trail) -> str:
+def _exact_version(vm: Derivation, _: Trail) -> str:
     version = vm.written(_IMAGE + "exactVersion") or vm.written(_IMAGE + "version")
     if version and version != "latest":
         return version
@@ -331,7 +258,7 @@ def _exact_version(vm: _Defaults, _: Trail) -> str:
     return _WINDOWS_VERSION if vm.derived(_is_windows) else _UBUNTU_VERSION
 
 
-def _gallery_version(vm: _Defaults, _: Trail) -> str:
+def _gallery_version(vm: Derivation, _: Trail) -> str:
     """Return the version in the id of a gallery image (S63)."""
     for path in _CUSTOM_IMAGE:
         above, _slash, version = (vm.written(path) or "").rpartition("/")
@@ -340,47 +267,47 @@ def _gallery_version(vm: _Defaults, _: Trail) -> str:
     return ""
 
 
-def _reference_version(vm: _Defaults, _: Trail) -> str:
+def _reference_version(vm: Derivation, _: Trail) -> str:
     return "" if vm.derived(_is_custom_image) else vm.get("compute.version")
 
 
-def _image_version(vm: _Defaults, _: Trail) -> str:
+def _image_version(vm: Derivation, _: Trail) -> str:
     return "" if vm.derived(_is_custom_image) or vm.derived(_is_specialized) else "latest"
 
 
-def _physical_zone(vm: _Defaults, _: Trail) -> str:
+def _physical_zone(vm: Derivation, _: Trail) -> str:
     zone = vm.get("compute.zone")
     return f"{vm.get('compute.location')}-az{zone}" if zone else ""
 
 
-def _placement_group(vm: _Defaults, _: Trail) -> str:
+def _placement_group(vm: Derivation, _: Trail) -> str:
     scale_set = vm.written("compute.vmScaleSetName")
     return _guid(sha256(f"openimds\0placement\0{scale_set}".encode()).digest()) if scale_set else ""
 
 
-def _os_disk_name(vm: _Defaults, _: Trail) -> str:
+def _os_disk_name(vm: Derivation, _: Trail) -> str:
     return f"{vm.get('compute.name')}_OsDisk_1_{vm.hash('os disk')[:16].hex()}"
 
 
-def _disk_id(vm: _Defaults, name: str) -> str:
+def _disk_id(vm: Derivation, name: str) -> str:
     return f"{vm.derived(_group_id)}/providers/Microsoft.Compute/disks/{name}"
 
 
-def _data_disk_name(vm: _Defaults, trail: Trail) -> str:
+def _data_disk_name(vm: Derivation, trail: Trail) -> str:
     return f"{vm.get('compute.name')}_DataDisk_{vm.get(_DATA + 'lun', trail)}"
 
 
-def _data_disk_id(vm: _Defaults, trail: Trail) -> str:
+def _data_disk_id(vm: Derivation, trail: Trail) -> str:
     return _disk_id(vm, vm.get(_DATA + "name", trail))
 
 
-def _mac(vm: _Defaults, trail: Trail) -> str:
+def _mac(vm: Derivation, trail: Trail) -> str:
     octets = vm.hash("mac", *trail)
     prefix = MAC_PREFIXES[octets[3] % len(MAC_PREFIXES)] if vm.is_varied else PREFIX
     return prefix + octets[:3].hex().upper()
 
 
-def _private_address(vm: _Defaults, trail: Trail) -> str:
+def _private_address(vm: Derivation, trail: Trail) -> str:
     octets = vm.hash("address", *trail)
     a, b, c = octets[:3]
     if vm.is_varied:
@@ -393,14 +320,14 @@ def _private_address(vm: _Defaults, trail: Trail) -> str:
     return f"10.{a}.{b}.{4 + c % 251}"
 
 
-def _subnet_prefix(vm: _Defaults, interface: int) -> int:
+def _subnet_prefix(vm: Derivation, interface: int) -> int:
     """Return the length of the prefix of an interface's subnets."""
     if not vm.is_varied:
         return 24
     return SUBNET_PREFIXES[vm.hash("subnet", interface)[0] % len(SUBNET_PREFIXES)]
 
 
-def _subnet_address(vm: _Defaults, trail: Trail) -> str:
+def _subnet_address(vm: Derivation, trail: Trail) -> str:
     first = vm.get("network.interface[].ipv4.ipAddress[].privateIpAddress", (trail[0], 0))
     prefix = vm.get("network.interface[].ipv4.subnet[].prefix", trail)
     try:
@@ -419,7 +346,7 @@ def _mask(prefix: str) -> int:
 
 _SUBSCRIPTION = _guid(sha256(b"openimds\0subscription").digest())
 
-_EVERYWHERE: dict[Derived, Callable[[_Defaults, Trail], str]] = {
+_EVERYWHERE: dict[Derived, Callable[[Derivation, Trail], str]] = {
     Derived.NAME: lambda vm, _: vm.name,
     Derived.CLOUD: lambda vm, _: vm.cloud,
     Derived.LOCATION: lambda vm, _: CLOUDS[vm.cloud].location,
@@ -460,7 +387,7 @@ _EVERYWHERE: dict[Derived, Callable[[_Defaults, Trail], str]] = {
 }
 
 
-def _unless_empty(default: Derived) -> Callable[[_Defaults, Trail], str]:
+def _unless_empty(default: Derived) -> Callable[[Derivation, Trail], str]:
     """Return the rule of a default that is an empty text in some clouds."""
     rule = _EVERYWHERE[default]
     return lambda vm, trail: "" if default in CLOUDS[vm.cloud].empty else rule(vm, trail)

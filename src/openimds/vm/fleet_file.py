@@ -14,7 +14,7 @@ from openimds.facts.kinds import LONGEST_REPROVISION_DATA
 from openimds.parameters import check_names, describe, nearest, quote_hint
 from openimds.vm.claims import check_own_claims
 from openimds.vm.identities import ENTRA, SYSTEM
-from openimds.vm.names import check_name, check_user_assigned
+from openimds.vm.names import NAME_FORM, check_name, check_user_assigned, is_name
 from openimds.vm.schema import fleet_tree, vm_tree
 from openimds.vm.schema_tree import newest_tree
 from openimds.vm.tags import FORMS, pairs, wire_forms
@@ -30,6 +30,8 @@ _IDS = ("clientId", "principalId")
 _INTERFACE = re.compile("[A-Za-z0-9_.:@+-]{1,15}")
 """The interface names of the kernel, without characters that a shell or nft interprets."""
 _MAC = re.compile("[0-9A-Fa-f]{2}([:-]?)[0-9A-Fa-f]{2}(\\1[0-9A-Fa-f]{2}){4}")
+OF_ONE_VM = ("reach", "nextHost")
+"""Members that no default can give."""
 _OF_ONE_VM_ALONE = (
     ("compute", "name"),
     ("compute", "vmId"),
@@ -94,6 +96,7 @@ def parse_vm(
         seen = f"{len(members['reprovisionData'])} characters"
         expected = f"XML of at most {LONGEST_REPROVISION_DATA} characters"
         raise ConfigError(f"{where}.reprovisionData", seen, expected)
+    _refuse_wrong_placement(members.get("host", ""), members.get("nextHost", ""), where)
     if reach := members.get("reach"):
         _refuse_wrong_reach(reach, f"{where}.reach")
     document = {key: members[key] for key in newest_tree().members if key in members}
@@ -126,10 +129,10 @@ def _refuse_defaults_of_one_vm(defaults: dict[str, Any]) -> None:
                 "nothing: every VM has its own",
                 f"Write it under vms.NAME.{part}",
             )
-    if "reach" in defaults:
-        raise ConfigError(
-            "defaults.reach", "a value", "nothing: every VM has its own", "Write it under vms.NAME"
-        )
+    for key in OF_ONE_VM:
+        if key in defaults:
+            hint = "Write it under vms.NAME"
+            raise ConfigError(f"defaults.{key}", "a value", "nothing: every VM has its own", hint)
 
 
 def _refuse_wrong_identities(identities: dict[str, Any], where: str) -> None:
@@ -151,6 +154,17 @@ def _refuse_wrong_identities(identities: dict[str, Any], where: str) -> None:
     for path, text in ids.items():
         if text is not None and not _GUID.fullmatch(text):
             raise ConfigError(path, describe(text), "a GUID, as az ad sp show prints it")
+
+
+def _refuse_wrong_placement(host: str, next_host: str, where: str) -> None:
+    for key, name in (("host", host), ("nextHost", next_host)):
+        if name and not is_name(name):
+            raise ConfigError(f"{where}.{key}", describe(name), f"the name of a host: {NAME_FORM}")
+    if next_host and not host:
+        hint = "Write host alone for a VM that is on no host yet"
+        raise ConfigError(f"{where}.nextHost", "a next host without a host", "both", hint)
+    if next_host and next_host == host:
+        raise ConfigError(f"{where}.nextHost", describe(host), "another host than the present one")
 
 
 def _refuse_wrong_reach(reach: dict[str, Any], where: str) -> None:

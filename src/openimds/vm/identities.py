@@ -5,6 +5,7 @@ same ids on every machine. The system-assigned identity of a uniform scale set i
 instances share the ids, as on Azure.
 """
 
+from functools import lru_cache
 from hashlib import sha256
 from uuid import UUID
 
@@ -21,6 +22,9 @@ SYSTEM = "system"
 LOCAL, ENTRA, FORGE = "local", "entra", "forge:"
 SOURCES = (LOCAL, ENTRA, *(FORGE + name for name in FORGERIES))
 """The origins of tokens: the server's own signer, Entra itself, or a forgery."""
+
+_MOST_KNOWN = 1024
+"""The derived ids that are remembered: many VMs share a tenant and user-assigned identities."""
 
 
 class Principal(Struct, frozen=True):
@@ -43,6 +47,13 @@ class Principal(Struct, frozen=True):
     def is_system(self) -> bool:
         """Tell whether this is the system-assigned identity."""
         return not self.carrier
+
+
+def needs_entra(vm: Vm) -> bool:
+    """Tell whether an identity of a VM has its tokens from Entra itself."""
+    identities = vm.identities
+    details = identities.details.values()
+    return ENTRA in {identities.source, *(identity.source for identity in details)}
 
 
 def principals(vm: Vm) -> tuple[Principal, ...]:
@@ -105,6 +116,7 @@ def _carrier(resource: str) -> str:
     return head if is_instance else resource
 
 
+@lru_cache(_MOST_KNOWN)
 def _guid(*parts: str) -> str:
     seed = sha256("\0".join(("openimds", "identity", *parts)).encode()).digest()
     return str(UUID(bytes=seed[:16], version=4))

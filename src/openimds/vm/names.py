@@ -10,8 +10,9 @@ from openimds.errors import ConfigError
 from openimds.parameters import describe, quote_hint
 from openimds.vm.types import Vm
 
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+NAME_PATTERN = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 """One segment of a path and of a file name, and one word of a command line."""
+_NAME = re.compile(NAME_PATTERN)
 NAME_FORM = "1 to 128 letters, digits, _ . or -, with a letter, a digit or _ first"
 _PART = r"[^/\s]{1,128}"
 _USER_ASSIGNED = re.compile(

@@ -90,6 +90,7 @@ def vm_tree() -> Group:
             "variedNetwork": Leaf("variedNetwork", FieldKind.BOOLEAN),
             "kind": Leaf("kind", choices=tuple(KINDS)),
             "reprovisionData": Leaf("reprovisionData"),
+            **_texts("host", "nextHost"),
             "reach": Group(
                 "reach",
                 {

@@ -59,7 +59,8 @@ class Vm(Struct, frozen=True, omit_defaults=True, rename="camel"):
 
     `document` is the sparse newest instance document; `vm.defaults.complete` adds the rest. With
     `varied_network` the default hardware addresses and subnets differ in kind from VM to VM. `kind`
-    is a key of `facts.kinds`; `reprovision_data` the XML for a VM that leaves its pool.
+    is a key of `facts.kinds`; `reprovision_data` the XML for a VM that leaves its pool. In a fleet
+    of hosts `host` names the one that serves it, and `next_host` the one that it moves to.
     """
 
     name: str
@@ -74,6 +75,8 @@ class Vm(Struct, frozen=True, omit_defaults=True, rename="camel"):
     varied_network: bool = False
     kind: str = VM
     reprovision_data: str = ""
+    host: str = ""
+    next_host: str = ""
 
     @property
     def is_local(self) -> bool:

@@ -20,8 +20,8 @@ from openimds.vm.tags import FORMS, to_wire
 
 _OLD_NAMES: dict[str, str] = {row.path: row.name for row in OLD_NAMES}
 _TOP = "top level"
-_LARGEST = 65535
-"""The numbers of the schema are ports."""
+LARGEST_NUMBER = 65535
+"""The largest number of a VM: its numbers are ports."""
 
 _TAG = {"name": Leaf("tagsList[].name"), "value": Leaf("tagsList[].value")}
 _TAG_SHAPES: dict[type, Node] = {
@@ -101,9 +101,9 @@ def _scalar(value: object, node: Leaf, where: str) -> object:
             return value
         raise ConfigError(where, describe(value), "true or false")
     if node.kind is FieldKind.NUMBER:
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_NUMBER:
             return value
-        raise ConfigError(where, describe(value), f"a whole number from 0 to {_LARGEST}")
+        raise ConfigError(where, describe(value), f"a whole number from 0 to {LARGEST_NUMBER}")
     if not isinstance(value, str):
         raise ConfigError(where, describe(value), "a string", quote_hint(value))
     check_encodable(value, where)

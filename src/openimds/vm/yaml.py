@@ -28,6 +28,20 @@ _RESOLVERS: dict[str, list[tuple[str, Any]]] = Resolver.yaml_implicit_resolvers
 
 _Event: TypeAlias = Any
 """An event of the parser: PyYAML's types do not declare the members of an event."""
+_UNFOLDED = 2**31 - 1
+"""The width of a written text, in which no line is folded."""
+
+
+def dump(value: object) -> str:
+    """Return a JSON value as YAML in block style; members keep their order."""
+    text: str = yaml.dump(
+        value,
+        Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper),
+        sort_keys=False,
+        allow_unicode=True,
+        width=_UNFOLDED,
+    )
+    return text.removesuffix("...\n")
 
 
 def load(text: str) -> object:

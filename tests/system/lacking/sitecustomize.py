@@ -19,7 +19,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-SYSTEM = os.environ.get("OPENIMDS_SYSTEM", "")
+SYSTEM = os.environ.get("PRETENDED_SYSTEM", "")
 _LOADED = (
     "anyio._backends._asyncio",
     "click.testing",

@@ -8,7 +8,7 @@ import os
 import time
 from pathlib import Path
 
-FILE = Path(os.environ["OPENIMDS_TEST_CLOCK"])
+FILE = Path(os.environ["CLOCK_OF_TEST"])
 _MIDDLE = 1_000_000
 _machine = time.time
 

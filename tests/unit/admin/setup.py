@@ -13,8 +13,10 @@ import httpx2
 from openimds.admin.app import application
 from openimds.admin.failed_tokens import FailedTokens
 from openimds.admin.metrics import Samples
-from openimds.admin.services import AdminServices
+from openimds.admin.roles import Role
+from openimds.admin.services import AdminServices, HostStanding
 from openimds.admin.token import AdminToken
+from openimds.admin.token_registry import TokenRegistry
 from openimds.credentials.hardware.service import HardwareService
 from openimds.credentials.keys.keyring import KeyInfo, Keyring
 from openimds.credentials.pki.lazy_ca import CaSettings, LazyCa
@@ -24,7 +26,7 @@ from openimds.errors import ConfigError, Error
 from openimds.events.clock import Clock
 from openimds.events.service import EventsService
 from openimds.facts.versions import NEWEST, catalog
-from openimds.faults import FaultInjector, FaultService
+from openimds.faults import FaultService
 from openimds.fleet.index import FleetIndex
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import StoreError
@@ -98,6 +100,57 @@ class CredentialsStub:
         self._keys.rotate(now_s)
 
 
+class HostsStub:
+    """The hosts of a fleet of hosts, of which one is joined."""
+
+    def __init__(self) -> None:
+        self.invited: list[tuple[str, bool]] = []
+        self.revoked: list[str] = []
+        self.shown = [standing("host-1"), standing("host-2")]
+
+    async def invite(self, name: str, *, is_admin: bool) -> str:
+        self.invited.append((name, is_admin))
+        return f"openimds-join-1.{name}.secret" if is_admin else "refused"
+
+    async def revoke(self, name: str) -> None:
+        if name != "host-1":
+            raise ConfigError("hosts", f'"{name}"', "the name of a host")
+        self.revoked.append(name)
+
+    def standings(self) -> list[HostStanding]:
+        return self.shown
+
+    def lacking(self, vm: str) -> list[str]:
+        return [f"lacking {vm}"]
+
+    def samples(self) -> dict[str, Samples]:
+        return {}
+
+
+def standing(name: str, **more: Any) -> HostStanding:
+    """Return the standing of a connected host with the given differences."""
+    facts = {
+        "state": "joined",
+        "vms": 2,
+        "is_connected": True,
+        "is_settled": True,
+        "revision": 7,
+        "release": "0.1.0",
+        "silent_s": 1.0,
+        "unshown_vms": 0,
+        "unshown_scopes": 0,
+        "unshown_age_s": 0.0,
+        "sent_vms": 1,
+        "refused": {},
+        "leaf_failure": "",
+        "join_token_reuses": 0,
+        "invited_s": 1.0,
+        "joined_s": 2.0,
+        "certificate_ends_s": 3.0,
+    }
+    return HostStanding(name=name, **(facts | more))  # type: ignore[arg-type]
+
+
 class AdminServer:
     """The services behind the admin port, its application, and a client."""
 
@@ -129,11 +182,13 @@ class AdminServer:
         self.keys = Keyring()
         self.credentials = CredentialsStub(self.keys)
         self.recorder = Recorder(100)
-        self.injectors: list[FaultInjector | None] = []
-        self.faults = FaultService(self.fleet_service, lambda: self.now_s, self.injectors.append)
+        self.faults = FaultService(self.fleet_service, lambda: self.now_s)
         # Long enough between two failures that no answer waits.
         unhurried = count(0.0, 10.0)
+        self.hosts = HostsStub()
+        self.tokens = TokenRegistry(self.fleet_service, lambda: self.now_s)
         self.services = AdminServices(
+            hosts=self.hosts,
             fleet_service=self.fleet_service,
             events_service=self.events_service,
             faults=self.faults,
@@ -144,9 +199,15 @@ class AdminServer:
             check_host=self._check_host,
             metrics=MetricsStub(),
             token=self.token,
+            tokens=self.tokens,
             failed_tokens=FailedTokens(unhurried.__next__, self.notices.append),
         )
-        self.application = application(self.services, frozenset({"host"}))
+        self.use(self.services)
+
+    def use(self, services: AdminServices) -> None:
+        """Answer with these services from now on."""
+        self.services = services
+        self.application = application(services, frozenset({"host"}))
         self.api = self.client()
 
     async def _check_host(self) -> None:
@@ -177,6 +238,11 @@ class AdminServer:
             transport=transport,
             headers={"Authorization": f"Bearer {text}", **headers},
         )
+
+    async def client_of(self, role: Role, name: str = "") -> httpx2.AsyncClient:
+        """Return a client with a new token of a role."""
+        _, text = await self.tokens.add(name or f"a-{role}", role, "test")
+        return self.client(Authorization=f"Bearer {text}")
 
     @asynccontextmanager
     async def follow(
@@ -213,8 +279,8 @@ class Feed:
             "query_string": self.query.encode(),
             "headers": [
                 (b"host", b"localhost"),
-                (b"authorization", f"Bearer {text}".encode()),
                 *self.headers,
+                (b"authorization", f"Bearer {text}".encode()),
             ],
         }
         await self.server.application(scope, self._receive, self._send)

@@ -7,8 +7,18 @@ from typing import Any
 import httpx2
 import pytest
 
-from openimds.admin import auth
-from openimds.admin.handlers import clock, events, faults, rehearsal, requests, scenarios, tokens
+from openimds.admin import auth, perform
+from openimds.admin.handlers import (
+    admin_tokens,
+    clock,
+    events,
+    faults,
+    hosts,
+    rehearsal,
+    requests,
+    scenarios,
+    tokens,
+)
 from openimds.admin.operations import OPERATIONS
 from openimds.errors import Error
 from openimds.fleet.store.port import Change
@@ -114,12 +124,14 @@ def test_refusal_of_a_body_has_its_path_and_a_hint(tmp_path: Path) -> None:
 def test_failing_store_is_a_503_for_its_operations(tmp_path: Path) -> None:
     async def work(server: AdminServer) -> None:
         await server.api.put("/v1/vms/a", json={})
-        server.store.fails = {"get", "page", "changes", "revision", "write"}
+        server.store.fails = {"get", "get_many", "page", "changes", "revision", "write"}
         for row in OPERATIONS:
             of_others = (
+                *admin_tokens.OPERATIONS,
                 *clock.OPERATIONS,
                 *events.OPERATIONS,
                 *faults.OPERATIONS,
+                *hosts.OPERATIONS,
                 *rehearsal.OPERATIONS,
                 *requests.OPERATIONS,
                 *scenarios.OPERATIONS,
@@ -137,9 +149,10 @@ def test_failing_store_is_a_503_for_its_operations(tmp_path: Path) -> None:
                 "revoke_certificate",
             ):
                 continue
-            more: dict[str, Any] = {"json": {"classic": True}} if row.takes else {}
+            body: object = {"a": {}} if row.name == "patch_vms" else {"classic": True}
+            more: dict[str, Any] = {"json": body} if row.takes else {}
             got = await server.api.request(row.method, row.path.replace("{name}", "a"), **more)
-            if row.is_open or row.name == "get_document":
+            if row.is_open or row.is_open_on_loopback or row.name == "get_document":
                 assert got.status_code == 200
             else:
                 assert is_a_problem(got, 503)
@@ -235,7 +248,7 @@ def test_vm_removed_twice_at_once_is_a_404(tmp_path: Path, monkeypatch: pytest.M
 
 def test_change_completes_after_its_caller_has_left(tmp_path: Path) -> None:
     async def work(server: AdminServer) -> None:
-        feed = server.fleet_service.subscribe()
+        feed = server.fleet_service.feeds.subscribe()
         asking = asyncio.create_task(server.api.put("/v1/vms/a", json={}))
         await server.is_opening.wait()
         asking.cancel()
@@ -259,3 +272,30 @@ def test_host_that_does_not_answer_is_a_503_of_readiness(tmp_path: Path) -> None
         assert (await server.api.get("/healthz")).status_code == 200
 
     with_server(tmp_path, work)
+
+
+def test_old_names_in_a_body_are_in_the_warning(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        await server.api.put("/v1/vms/a", json={})
+        fault = {"effect": "status", "status": 410, "until_s": 70, "vms": ["a"]}
+        got = await server.api.post("/v1/faults", json=fault)
+        assert got.status_code == 201
+        assert got.headers["warning"] == (
+            '299 openimds "old names, which 1.0 no longer reads: body.until_s (now untilS)"'
+        )
+        both = await server.api.post("/v1/faults", json={**fault, "untilS": 70})
+        assert both.status_code == 400
+        assert 'both "until_s" and "untilS"' in both.json()["detail"]
+        for body in (
+            {"effect": "status", "status": 410, "untilS": 70, "vms": ["a"]},
+            {"playbook": "throttled", "vms": ["a"], "forS": 5},
+        ):
+            got = await server.api.post("/v1/faults", json=body)
+            assert got.status_code == 201
+            assert "warning" not in got.headers
+
+    with_server(tmp_path, work)
+
+
+def test_warning_is_one_quoted_line_of_ascii() -> None:
+    assert perform.warning('a "b" \\ é') == "299 openimds \"a 'b'   ?\""

@@ -96,7 +96,12 @@ def test_absent_token_is_reported_only_when_it_waits() -> None:
     failures.fail(kind=ABSENT)
     (message,) = failures.messages
     assert "has no token, as did 10 requests before it" in message
-    assert failures.tokens.counts == {"absent": FREE + 1, "malformed": 0, "wrong": 0}
+    assert failures.tokens.counts == {
+        "absent": FREE + 1,
+        "malformed": 0,
+        "wrong": 0,
+        "expired": 0,
+    }
 
 
 def test_caller_at_a_unix_socket_is_named() -> None:

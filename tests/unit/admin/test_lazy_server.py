@@ -17,18 +17,18 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from openimds.admin.connection_shares import ConnectionShares
+from openimds.admin.handovers import MOST_HANDSHAKES, TlsListeners
 from openimds.admin.lazy_server import (
     CONNECTION,
     END_CONNECTION,
     HEAD_S,
-    MOST_HANDSHAKES,
     MOST_UNPROVEN_S,
     PAUSE_S,
     STALLED_S,
     Guarded,
     LazyServer,
-    TlsListeners,
     bind,
+    url_of,
 )
 from openimds.credentials.pki.web_certificate import web_certificate
 
@@ -476,7 +476,7 @@ def test_silent_connections_do_not_lock_the_port() -> None:
             writer.close()
 
     port = play(work, most=8)
-    assert len(port.server._shares) <= 8
+    assert len(port.server.shares) <= 8
 
 
 def test_answers_do_not_wait_for_acknowledgements() -> None:
@@ -506,7 +506,7 @@ def play_tls(
 
     async def run() -> None:
         plain, secured = (bind("public", ("127.0.0.1", 0)) for _ in range(2))
-        tls = TlsListeners((secured,), serving)
+        tls = TlsListeners((secured,), lambda: serving)
         server = LazyServer(
             "public", [plain], lambda: answer, lambda _: None, lambda _: None, 8, tls=tls
         )
@@ -542,15 +542,43 @@ def test_socket_of_https_serves_the_same() -> None:
     play_tls(work)
 
 
-def test_handshakes_have_a_bound() -> None:
-    async def work(_server: LazyServer, address: tuple[str, int], context: ssl.SSLContext) -> None:
+def test_newcomer_gets_the_place_of_the_oldest_handshake() -> None:
+    async def work(server: LazyServer, address: tuple[str, int], context: ssl.SSLContext) -> None:
         assert await ask_by_tls(address, context) == ANSWERED
         silent = [await asyncio.open_connection(*address) for _ in range(MOST_HANDSHAKES)]
-        refused, writer = await asyncio.open_connection(*address)
-        assert await has_ended(refused)
-        assert not any(reader.at_eof() for reader, _ in silent)
-        writer.close()
+        assert await ask_by_tls(address, context) == ANSWERED
+        assert await has_ended(silent[0][0])
+        assert not any(reader.at_eof() for reader, _ in silent[1:])
+        assert len(server._handovers._shares) <= MOST_HANDSHAKES
         for _, one in silent:
             one.transport.abort()
 
     play_tls(work)
+
+
+def test_each_connection_takes_the_context_of_its_time() -> None:
+    made = [web_certificate([HOST], time.time()) for _ in range(2)]
+    contexts = [ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) for _ in made]
+    asking = [ssl.create_default_context() for _ in made]
+    for one, serving, client in zip(made, contexts, asking, strict=True):
+        with NamedTemporaryFile() as file:
+            file.write(one.certificate + one.key)
+            file.flush()
+            serving.load_cert_chain(file.name)
+        client.load_verify_locations(cadata=one.root.decode())
+
+    async def run() -> None:
+        secured = bind("admin", ("127.0.0.1", 0))
+        tls = TlsListeners((secured,), lambda: contexts[0])
+        server = LazyServer("admin", (), lambda: answer, lambda _: None, lambda _: None, 8, tls=tls)
+        assert server.url == url_of(secured, is_tls=True)
+        assert server.url.startswith("https://127.0.0.1:")
+        server.open()
+        try:
+            assert await ask_by_tls(secured.getsockname(), asking[0]) == ANSWERED
+            contexts.reverse()
+            assert await ask_by_tls(secured.getsockname(), asking[1]) == ANSWERED
+        finally:
+            await server.close()
+
+    asyncio.run(run())

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ import pytest
 from openimds.admin.openapi import curl, example_query, example_value, openapi_document
 from openimds.admin.operation import EVENT_STREAM, Content, Operation, Tag
 from openimds.admin.operations import OPERATIONS
+from openimds.errors import ConfigError
+from openimds.vm.fleet_file import parse_vm
+from openimds.vm.schema import vm_tree
+from openimds.vm.schema_tree import Group, Many, Named, Node
 from tests.support.talk import Talk, a_dispatcher, a_fleet, an_index
 from tests.unit.admin.setup import AdminServer, with_server
 
@@ -83,10 +88,10 @@ def test_examples_fit_their_schemas(row: Operation) -> None:
     contents = [answer.get("content", {}) for answer in operation["responses"].values()]
     contents.append(operation.get("requestBody", {}).get("content", {}))
     examples = [
-        (media["example"], media["schema"])
+        (media["examples"]["usual"]["value"], media["schema"])
         for content in contents
         for media in content.values()
-        if "example" in media
+        if "examples" in media
     ]
     bodies = [body for body in (row.takes, *row.answers.values()) if body]
     assert len(examples) == sum(len(body.media) for body in bodies)
@@ -97,6 +102,20 @@ def test_examples_fit_their_schemas(row: Operation) -> None:
     ]
     for example, schema in examples:
         validate(example, schema)
+
+
+def test_description_names_the_url_by_which_it_was_asked(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        for url in ("http://localhost:8170", "https://host:443"):
+            client = server.client()
+            client.base_url = url
+            got = (
+                await client.get("/openapi.json", headers={"Host": url[url.find("//") + 2 :]})
+            ).json()
+            assert got.pop("servers") == [{"url": url}]
+            assert got == DOCUMENT
+
+    with_server(tmp_path, work)
 
 
 def test_paths_name_their_one_parameter() -> None:
@@ -119,6 +138,7 @@ def test_names_of_members_are_camel_case() -> None:
 async def with_one_of_each(server: AdminServer) -> dict[str, str]:
     """Fill a server with one of each thing; return the examples that differ here."""
     await server.api.put("/v1/vms/web-1", json=example_of("put_vm"))
+    await server.api.post("/v1/tokens", json={"name": "ci", "role": "operate"})
     await server.events_service.load()
     server.events_service.clock.is_virtual = True
     declared = await server.api.post("/v1/events", json=example_of("declare_events"))
@@ -187,3 +207,44 @@ def test_curl_line_quotes_the_body() -> None:
         "-d",
         '{"advanceS":900}',
     ]
+
+
+VALUES: tuple[object, ...] = (None, True, 7, -1, 1.5, "x", [], {})
+"""A value of each JSON type, for every place in the body of a VM."""
+
+
+def bodies(node: Node, *path: str | int) -> Iterator[tuple[str | int, ...]]:
+    """Yield the path of each place in a VM's body; a list has one item."""
+    if path:
+        yield path
+    match node:
+        case Group():
+            for name, member in node.members.items():
+                yield from bodies(member, *path, name)
+        case Many():
+            yield from bodies(node.item, *path, 0)
+        case Named():
+            yield from bodies(node.item, *path, "a")
+
+
+def body_with(value: object, path: tuple[str | int, ...]) -> Any:
+    """Return a body that has nothing but a value at a path."""
+    for key in reversed(path):
+        value = [value] if key == 0 else {key: value}
+    return value
+
+
+def is_accepted(body: Any) -> bool:
+    try:
+        parse_vm("web-1", body, is_stored=True)
+    except ConfigError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("path", [*bodies(vm_tree())], ids=lambda path: ".".join(map(str, path)))
+def test_vm_body_that_is_accepted_fits_its_schema(path: tuple[str | int, ...]) -> None:
+    schema = {"$ref": "#/components/schemas/VmInput", "components": DOCUMENT["components"]}
+    fits = jsonschema_rs.Draft202012Validator(schema).is_valid
+    wrong = [v for v in VALUES if is_accepted(body_with(v, path)) and not fits(body_with(v, path))]
+    assert wrong == []

@@ -1,3 +1,4 @@
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from openimds import private_files
-from openimds.admin.token import AdminToken, TokenError
+from openimds.admin.token import AdminToken, TokenError, token_digest
 
 
 @pytest.fixture
@@ -39,14 +40,14 @@ def test_other_text_does_not_fit(path: Path, offered: str) -> None:
 def test_tokens_are_compared_in_constant_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compared = []
 
-    def compare(one: bytes, other: bytes) -> bool:
+    def compare(one: str, other: str) -> bool:
         compared.append((one, other))
         return False
 
     token = AdminToken(path)
     monkeypatch.setattr(secrets, "compare_digest", compare)
     assert not token.fits(text(path))
-    assert compared == [(text(path).encode(),) * 2]
+    assert compared == [(token_digest(text(path)),) * 2]
 
 
 def test_replaced_file_rotates_the_token(path: Path) -> None:
@@ -112,6 +113,48 @@ def test_missing_token_file_is_an_error(path: Path) -> None:
         token.fits("x")
 
 
+@pytest.mark.parametrize("call", ["open", "fdopen", "mkdir", "link"])
+def test_full_disk_leaves_no_token_until_it_has_room(
+    path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        token = AdminToken(path)
+        assert token.look() == (
+            f"admin token {path}: no space left on device; guests are served, but requests that "
+            "need a token are refused until the disk takes the file: free space on it, or mount "
+            "it for writing"
+        )
+        assert not token.fits("")
+        assert not path.parent.exists() or not [*path.parent.iterdir()]
+        assert token.is_lacking
+    assert token.look() == ""
+    assert token.fits(text(path))
+    assert not token.fits("")
+    assert token.is_lacking is False
+
+
+def test_file_planted_for_a_lacking_token_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", full)
+        token = AdminToken(path)
+    path.write_text("planted")
+    path.chmod(0o644)
+    assert "mode 644 lets others read it; remove the file" in token.look()
+    assert not token.fits("planted")
+    path.unlink()
+    assert token.look() == ""
+    assert token.fits(text(path))
+
+
 def test_unwritable_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for where in ("file", "file/below"):
@@ -122,8 +165,7 @@ def test_unwritable_folder_is_an_error(tmp_path: Path) -> None:
 def test_token_of_a_quicker_server_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     AdminToken(path)
     made = text(path)
-    exists = Path.exists
-    monkeypatch.setattr(Path, "exists", lambda self: self != path and exists(self))
+    monkeypatch.setattr(os.path, "lexists", lambda _: False)
     assert AdminToken(path).fits(made)
     assert text(path) == made
 
@@ -148,14 +190,14 @@ def test_unchanged_token_file_is_not_read_again(
 def test_token_that_others_may_read_is_reported_and_still_fits(tmp_path: Path) -> None:
     token = AdminToken(tmp_path / "admin-token")
     text = token.path.read_text().strip()
-    assert token.exposure() == ""
+    assert token.look() == ""
     token.path.chmod(0o644)
-    assert token.exposure() == (
+    assert token.look() == (
         f"admin token {token.path}: mode 644 lets others read it. Type chmod 600 {token.path}, "
         "then openimds token rotate"
     )
     assert token.fits(text)
     token.path.chmod(0o600)
-    assert token.exposure() == ""
+    assert token.look() == ""
     token.path.unlink()
-    assert token.exposure() == ""
+    assert token.look() == ""

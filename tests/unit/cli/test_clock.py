@@ -8,6 +8,8 @@ from openimds.cli import clock
 from openimds.errors import ConfigError
 from tests.unit.cli.runner import CliRunner
 
+DURATIONS = ": seconds, or a duration such as 90s, 10m or 2h30m"
+
 SHOWN = {"now": "2026-11-22T19:54:46.000Z", "offsetS": -0.0, "rate": 1.0, "virtual": True}
 
 
@@ -52,7 +54,7 @@ def test_change_is_sent_with_typed_values(api: Api) -> None:
     "flag, text, expected",
     [
         ("--now", "tomorrow", "a time with its zone, such as 2026-11-22T19:54:46Z"),
-        ("--offset", "soon", "a number"),
+        ("--offset", "soon", f"a number{DURATIONS}"),
         ("--rate", "-1", "a number from 0 to 10000"),
         ("--rate", "nan", "a number from 0 to 10000"),
     ],

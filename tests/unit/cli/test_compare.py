@@ -53,8 +53,8 @@ def test_equal_files_have_no_difference() -> None:
     assert json.loads(got.stdout) == {
         "compared": 2,
         "differences": [],
-        "left_alone": [],
-        "right_alone": [],
+        "leftAlone": [],
+        "rightAlone": [],
     }
 
 
@@ -100,8 +100,9 @@ def test_unknown_difference_is_printed_with_escapes() -> None:
     _, row = got.stdout.splitlines()
     cells = row.split("\t")
     assert cells[:3] == ["body", "2 requests, first GET /metadata/a", ""]
-    assert cells[3].startswith("no\\x1b[2J|xxx")
-    assert (len(cells[3]), cells[3][-1], cells[6]) == (100, "…", "no row")
+    # The cell has the escapes, and tab-separated columns escape the backslash of a cell.
+    assert cells[3].startswith("no\\\\x1b[2J|xxx")
+    assert (len(cells[3]), cells[3][-1], cells[6]) == (101, "…", "no row")
     assert got.stderr == "2 requests compared: 1 difference (not compared: 1 of ONE alone)\n"
     table = run(*pair, "--markdown").stdout.splitlines()
     assert (len(table), "no\\x1b[2J\\|xxx" in table[2]) == (3, True)
@@ -127,7 +128,7 @@ def test_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     # Nothing is cut off, and no text is taken for a style.
     head, *rows = got.stdout.splitlines()
     start, end = head.index("WHERE"), head.index("SUBJECT")
-    assert "".join(row[start:end].strip() for row in rows) == f"GET{target}"
+    assert "".join(row[start:end].strip() for row in rows) == f"GET {target}"
     assert "[/b]" in got.stdout
 
 

@@ -1,15 +1,16 @@
 """`openimds event` and `openimds clock` against a fake admin API."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from click.testing import Result
 
 from openimds.cli import clock, event
 from openimds.cli.client import MissingError
-from openimds.errors import ConfigError
+from openimds.errors import ConfigError, Error
 from tests.unit.cli.runner import CliRunner
 
 ID = "50EA19B2-69BC-4FA3-9F7F-8063BA7229B4"
@@ -32,15 +33,23 @@ class Api:
         self.answers: list[Any] = []
         self.calls: list[tuple[str, str, object]] = []
         self.rows: list[dict[str, Any]] = []
+        self.steps: list[dict[str, Any]] = []
 
     def ask(self, method: str, path: str, body: object = None) -> Any:
+        if path.startswith("/v1/events/log"):
+            query = parse_qs(urlsplit(path).query)
+            after = int(query.get("cursor", ["0"])[0])
+            found = [step for step in self.steps if step["number"] > after]
+            return {"items": found[:1], "next": str(found[0]["number"]) if found[1:] else None}
         self.calls.append((method, path, body))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer is None:
             raise MissingError("there is no such event")
         return answer
 
-    def items(self, path: str) -> Iterator[dict[str, Any]]:
+    def items(self, path: str, only: Mapping[str, int] | None = None) -> Iterator[dict[str, Any]]:
+        if only:
+            return (step for step in self.steps if step["number"] > only["cursor"])
         self.calls.append(("GET", path, None))
         return iter(self.rows)
 
@@ -80,7 +89,7 @@ def test_schedule_sends_every_option(api: Api) -> None:
     assert json.loads(got.stdout) == [ROW]
     assert api.calls[0][2] == {
         "type": "Freeze",
-        "vms": ("a",),
+        "vms": ["a"],
         "durationS": 9,
         "lifeS": 5.0,
         "description": "d",
@@ -141,9 +150,6 @@ def test_wait_ends_when_the_state_is_reached(api: Api, option: str, reached: Any
     "options, answers, text",
     [
         (["--timeout", "0"], [ROW], f"{ID} is not approved after 0 s"),
-        (["--approved"], [ROW, None], f"{ID} is gone, and was not seen approved"),
-        (["--started"], [ROW, None], f"{ID} is gone, and was not seen started"),
-        ([], [ROW, {**ROW, "status": "Started"}], f"{ID} has started without approval"),
         (["--gone"], [None], "there is no such event"),
     ],
 )
@@ -151,8 +157,55 @@ def test_wait_fails_with_the_reason(
     api: Api, options: list[str], answers: list[Any], text: str
 ) -> None:
     api.answers = answers
-    got = call("wait", ID, *options)
-    assert (got.exit_code, str(got.exception)) == (1, text)
+    error = call("wait", ID, *options).exception
+    assert isinstance(error, Error)
+    assert (error.exit_code, str(error)) == (1, text)
+
+
+def step(number: int, trigger: str, after: str) -> dict[str, Any]:
+    return {"number": number, "event": ID.lower(), "trigger": trigger, "after": after}
+
+
+DECLARED = step(1, "declared", "Scheduled")
+APPROVED = [DECLARED, step(2, "approved", "Started"), step(3, "complete", "gone")]
+ORDERED = [DECLARED, step(2, "start", "Started"), step(3, "over", "gone")]
+CANCELED = [DECLARED, step(2, "cancel", "gone")]
+
+
+@pytest.mark.parametrize(
+    "options, answers, steps, text",
+    [
+        (["--approved"], [ROW, None], CANCELED, f"{ID} is gone (cancel), and was not approved"),
+        (["--approved"], [None], ORDERED, f"{ID} is gone (over), and was not approved"),
+        (["--started"], [None], CANCELED, f"{ID} is gone (cancel), and was not started"),
+        (["--started"], [ROW, None], [], f"{ID} is gone, and was not started"),
+        ([], [ROW, {**ROW, "status": "Started"}], [], f"{ID} has started without approval"),
+    ],
+)
+def test_wait_for_what_cannot_come_has_its_own_code(
+    api: Api, options: list[str], answers: list[Any], steps: list[dict[str, Any]], text: str
+) -> None:
+    api.answers, api.steps = answers, steps
+    error = call("wait", ID, *options).exception
+    assert isinstance(error, Error)
+    assert (error.exit_code, str(error)) == (3, text)
+
+
+@pytest.mark.parametrize(
+    "option, steps",
+    [
+        ("--approved", APPROVED),
+        ("--started", APPROVED),
+        ("--started", ORDERED),
+        ("--gone", CANCELED),
+    ],
+)
+def test_wait_finds_in_the_log_what_it_missed(
+    api: Api, option: str, steps: list[dict[str, Any]]
+) -> None:
+    api.answers, api.steps = [None], steps
+    got = call("wait", ID, option, "--output", "name")
+    assert (got.exit_code, got.stdout) == (0, f"{ID}\n")
 
 
 def test_clock_is_shown_or_changed(api: Api) -> None:
@@ -168,3 +221,12 @@ def test_clock_is_shown_or_changed(api: Api) -> None:
     assert json.loads(got.stdout) == shown
     body = {"now": "2030-01-01T00:00:00Z", "rate": 2.0, "advanceS": 60.0, "offsetS": 1.0}
     assert api.calls == [("GET", "/v1/clock", None), ("POST", "/v1/clock", body)]
+
+
+def test_list_is_watched(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.rows = [ROW]
+    seen: list[Any] = []
+    monkeypatch.setattr(event, "ChangeSignal", lambda _: None)
+    monkeypatch.setattr(event, "watch_list", lambda watched, _: seen.extend(watched.read()))
+    assert call("list", "--watch", "--vm", "a").exit_code == 0
+    assert seen == [ROW]

@@ -72,7 +72,7 @@ def test_set_sends_each_value_in_its_type(api: Api) -> None:
                 "seed": "a=b",
                 "probability": 0.5,
                 "path": "/metadata/*",
-                "vms": ("a", "b"),
+                "vms": ["a", "b"],
             },
         )
     ]

@@ -102,7 +102,7 @@ def test_help_of_serve_imports_no_server() -> None:
 def test_completion_of_a_command_imports_no_module() -> None:
     ran = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "openimds"],
-        env={**os.environ, "_OPENIMDS_COMPLETE": "bash_complete", "COMP_WORDS": "openimds co"}
+        env={**os.environ, "_OPENIMDS_COMPLETE": "bash_complete", "COMP_WORDS": "openimds comp"}
         | {"COMP_CWORD": "1"},
         capture_output=True,
         text=True,
@@ -120,4 +120,4 @@ def test_completion_of_an_option_of_openimds() -> None:
 def test_unknown_command_is_refused() -> None:
     got = CliRunner().invoke(command, ["reserve"])
     assert got.exit_code == 2
-    assert "No such command 'reserve'" in got.stderr
+    assert 'there is no command "reserve". Type command serve' in " ".join(got.stderr.split())

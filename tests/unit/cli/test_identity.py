@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -238,7 +238,8 @@ def test_list_warns_of_forged_tokens(api: Api) -> None:
 
 def test_forged_row_has_another_colour() -> None:
     forged = {**ROW, "forged": True}
-    styles = [{cell[1] for cell in identity._row(one)} for one in (ROW, forged)]
+    rows = [[column.cell(one) for column in identity.COLUMNS] for one in (ROW, forged)]
+    styles = [{cell[1] for cell in row} for row in rows]
     assert styles == [{""}, {"bold red"}]
 
 
@@ -296,6 +297,8 @@ def test_client_sends_the_revision_as_if_match(
     sent: list[dict[str, str]] = []
 
     class Http:
+        headers: ClassVar[dict[str, str]] = {}
+
         def __init__(self, *_: object, **__: object) -> None:
             self.status = 412
 
@@ -316,3 +319,9 @@ def test_client_sends_the_revision_as_if_match(
     with pytest.raises(ChangedError):
         Client().ask("PATCH", "/v1/vms/a", {})
     assert [headers.get("If-Match") for headers in sent] == ['"7"', None]
+
+
+def test_client_prints_the_warning_of_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    for value in ('299 openimds "until_s is \x1b[1mold"', "bare", ""):
+        client_module._print_warning(value)
+    assert capsys.readouterr().err == "openimds: until_s is \\x1b[1mold\nopenimds: bare\n"

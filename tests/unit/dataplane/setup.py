@@ -5,10 +5,11 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from openimds.dataplane.connection import Connection, Turns
+from openimds.dataplane.connection import Connection
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.phase import Phase, Step
 from openimds.dataplane.response_bytes import PreparedResponse
+from openimds.dataplane.turns import Turns
 from openimds.protocol.pending import AccessToken, Pending, PendingDocument, Result, Signature
 from tests.support.talk import (
     UTC_S,
@@ -25,6 +26,15 @@ from tests.support.talk import (
 TOKEN = "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://a"
 INSTANCE = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
 IDENTITY = {"identities": {"system": True}}
+VERSIONS = "/metadata/versions"
+METADATA = {"Metadata": "true"}
+GET = request(VERSIONS, headers=METADATA)
+
+
+def only(data: bytes) -> Reply:
+    """Return the one response in the bytes that a connection wrote."""
+    (reply,) = replies(data)
+    return reply
 
 
 class ManualProvider:

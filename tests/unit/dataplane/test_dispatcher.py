@@ -1,8 +1,10 @@
 import pytest
 
-from openimds.dataplane.dispatcher import Bounds, Dispatcher, ParsedRequest
+from openimds.dataplane.bounds import Bounds
+from openimds.dataplane.dispatcher import Dispatcher
+from openimds.dataplane.parsed_request import ParsedRequest
 from openimds.dataplane.response_bytes import CountKey, PreparedResponse
-from openimds.fleet.index import Allowance, VmEntry
+from openimds.fleet.vm_entry import Allowance, VmEntry
 from openimds.vm.types import Vm
 from tests.support.talk import (
     UTC_S,

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from openimds.dataplane.dispatcher import Bounds, Dispatcher
+from openimds.dataplane.bounds import Bounds
+from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.listeners import listen
 from openimds.dataplane.observer import ObservedRequest
 from openimds.dataplane.reactor import Reactor

@@ -75,7 +75,7 @@ def test_guarded_socket_is_a_transparent_one_of_the_service(
 def test_socket_of_an_address_on_no_interface_cannot_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(listeners, "_GUARDED", frozenset((FOREIGN, "127.0.0.9")))
+    monkeypatch.setattr(listeners, "REAL_ADDRESSES", frozenset((FOREIGN, "127.0.0.9")))
     ours = own_cookie()
     assert cannot_answer(a_socket(FOREIGN, cookie=ours))
     assert not cannot_answer(a_socket("127.0.0.9", cookie=ours))
@@ -87,12 +87,14 @@ def test_socket_of_an_address_on_no_interface_cannot_answer(
 
 def test_listener_behind_the_rules_keeps_first_packets(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[socket.socket] = []
+    shortened: list[socket.socket] = []
     monkeypatch.setattr(listeners, "is_guarded", lambda _: True)
     monkeypatch.setattr(listeners, "save_first_packets", kept.append)
+    monkeypatch.setattr(listeners, "bound_half_open", shortened.append)
     reactor = Mock(spec=Reactor(a_dispatcher()))
     with socket.create_server(("127.0.0.1", 0)) as bound:
         listen_on(reactor, bound)
-        assert kept == [bound]
+        assert kept == shortened == [bound]
         assert reactor.listen.call_args.kwargs["is_guarded"] is True
 
 

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from openimds.dataplane.dispatcher import Bounds
+from openimds.dataplane.bounds import Bounds
 from openimds.dataplane.response_bytes import CountKey
-from openimds.fleet.index import Allowance
+from openimds.fleet.vm_entry import Allowance
 from openimds.protocol.pending import Approved, Failed
 from tests.support.talk import (
     Talk,

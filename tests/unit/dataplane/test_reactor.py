@@ -7,12 +7,13 @@ from typing import Any, cast
 
 import pytest
 
-from openimds.dataplane.dispatcher import Bounds, Dispatcher
+from openimds.dataplane.bounds import Bounds
+from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.listeners import listen
 from openimds.dataplane.poll_set import READ
 from openimds.dataplane.reactor import Reactor
 from openimds.dataplane.shares import FREE_REFUSALS, LONE_UNITS, TURN_UNITS
-from openimds.fleet.index import Allowance
+from openimds.fleet.vm_entry import Allowance
 from tests.support.talk import (
     FakeClock,
     FakeSocket,
@@ -81,6 +82,8 @@ def test_connections_of_a_vm_take_turns() -> None:
     answered = [len(statuses(talk)) for talk in flood]
     assert min(answered) > 0
     assert max(answered) <= 2 * min(answered)
+    assert dispatcher.connections.parked > 0
+    assert dispatcher.connections.delayed == 0
 
 
 def test_parked_connections_are_answered_in_the_end() -> None:
@@ -105,6 +108,7 @@ class TestExcess:
         assert len(answered) <= 5 + FREE_REFUSALS + LONE_UNITS
         assert len(talk.socket.incoming) > 800 * len(GET)
         assert talk.is_paused
+        assert dispatcher.connections.delayed == 1
 
     def test_excess_is_read_again_after_its_delay(self) -> None:
         now = FakeClock()

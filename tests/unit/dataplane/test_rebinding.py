@@ -1,4 +1,4 @@
-"""Web pages at loopback listeners: Host and Origin, and the order of their check."""
+"""Web pages that call the data plane: Host, Origin, and the order of checks."""
 
 import asyncio
 import socket
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from openimds.dataplane.connection import LoopbackConnection
+from openimds.dataplane.connection import Connection
 from openimds.dataplane.dispatcher import Dispatcher
 from openimds.dataplane.listeners import listen, listen_on
 from openimds.dataplane.reactor import Reactor
@@ -18,15 +18,19 @@ VERSIONS = "/metadata/versions"
 BODY = refusal_row("rebound", "").body.encode()
 
 
+class JudgedConnection(Connection):
+    is_judged = True
+
+
 class LocalTalk(Talk):
-    """One connection to a loopback listener."""
+    """One connection that a web page may have opened."""
 
-    connection_type = LoopbackConnection
+    connection_type = JudgedConnection
 
 
-def local(listen_hosts: frozenset[str] = frozenset()) -> Dispatcher:
-    dispatcher = a_dispatcher(listen_hosts=listen_hosts)
-    dispatcher.check_loopback()
+def local(listen_hosts: frozenset[str] = frozenset(), *, checks_hosts: bool = False) -> Dispatcher:
+    dispatcher = a_dispatcher(listen_hosts=listen_hosts, checks_hosts=checks_hosts)
+    dispatcher.judge_pages()
     return dispatcher
 
 
@@ -133,7 +137,7 @@ def test_response_of_before_is_not_served_to_a_web_page() -> None:
     """The bytes were cached while no loopback listener was open."""
     dispatcher = a_dispatcher()
     assert [ask(Talk(dispatcher), "evil.example").status for _ in range(2)] == [200, 200]
-    dispatcher.check_loopback()
+    dispatcher.judge_pages()
     assert ask(LocalTalk(dispatcher), "evil.example").status == 403
 
 
@@ -148,6 +152,27 @@ def test_name_is_cached_by_its_bytes_without_a_loopback_listener(
     assert parsed == []
 
 
+@pytest.mark.parametrize(
+    "host, status",
+    [
+        ("imds", 200),
+        ("imds_1:8169", 200),
+        ("IMDS", 200),
+        ("imds.", 403),
+        ("imds.lab", 403),
+        ("", 403),
+        (":8169", 403),
+    ],
+)
+def test_one_label_passes_only_where_every_host_is_checked(host: str, status: int) -> None:
+    assert ask(LocalTalk(local(checks_hosts=True)), host).status == status
+    assert ask(LocalTalk(local()), host).status == 403
+
+
+def test_origin_beside_one_label_is_refused() -> None:
+    assert ask(LocalTalk(local(checks_hosts=True)), "imds", "Origin: http://imds").body == BODY
+
+
 async def answer(place: object, family: int = socket.AF_INET) -> bytes:
     """Return the first line of the answer to a page of another name."""
     with socket.socket(family) as client:
@@ -160,16 +185,13 @@ async def answer(place: object, family: int = socket.AF_INET) -> bytes:
         return (await loop.sock_recv(client, 4096)).partition(b"\r\n")[0]
 
 
-@pytest.mark.parametrize(
-    "text, line",
-    [("127.0.0.1:0", b"HTTP/1.1 403 Forbidden"), ("0.0.0.0:0", b"HTTP/1.1 200 OK")],
-)
-def test_only_loopback_listeners_check_host(text: str, line: bytes) -> None:
+@pytest.mark.parametrize("text", ["127.0.0.1:0", "0.0.0.0:0"])
+def test_web_page_is_refused_at_a_loopback_address(text: str) -> None:
     async def run() -> None:
         reactor = Reactor(a_dispatcher())
         listener = await listen(reactor, text, "listen")
         port = int(listener.url.rpartition(":")[2])
-        assert await answer(("127.0.0.1", port)) == line
+        assert await answer(("127.0.0.1", port)) == b"HTTP/1.1 403 Forbidden"
         listener.close()
         reactor.close()
 

@@ -1,14 +1,22 @@
 """Connections behind the host rules belong to the VM whose hardware address opened them."""
 
 import socket
+import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec.msgpack
 import pytest
 
-from openimds.dataplane.connection import Connection, Turns
+from openimds.dataplane.connection import Connection
 from openimds.dataplane.dispatcher import Dispatcher
-from openimds.dataplane.saved_syn import hardware_of, save_first_packets, sender_of
+from openimds.dataplane.saved_syn import (
+    bound_half_open,
+    hardware_of,
+    save_first_packets,
+    sender_of,
+)
+from openimds.dataplane.turns import Turns
 from openimds.linux.platform import IS_LINUX
 from openimds.vm.fleet_file import parse_vm
 from tests.support.talk import Talk, a_dispatcher, a_fleet, an_index
@@ -114,6 +122,17 @@ def test_kernel_keeps_the_first_packet_of_a_connection() -> None:
             with accepted:
                 # Loopback has hardware addresses of zeros.
                 assert sender_of(accepted) == bytes(6)
+
+
+@pytest.mark.skipif(not IS_LINUX, reason="the host rules are of Linux")
+def test_half_open_connections_end_soon_and_have_room() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as listening:
+        bound_half_open(listening)
+        assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT) == 1
+        # In `struct tcp_info` of a listening socket, tcpi_sacked is the length of its queue.
+        info = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+        most = int(Path("/proc/sys/net/core/somaxconn").read_text())
+        assert int.from_bytes(info[28:32], sys.byteorder) == min(65_535, most)
 
 
 def test_connection_without_a_kept_packet_has_no_sender() -> None:

@@ -212,3 +212,26 @@ def test_connection_that_has_ended_is_not_moved() -> None:
     ended.give_way()
     table.move(ended, table.share("a"), table.share("b"))
     assert not table.share("b").open
+
+
+def test_sweep_counts_the_requests_of_vms() -> None:
+    table = ConnectionTable(9, 9)
+    for name, requests in {"a": 3, UNKNOWN: 5, "b": 0}.items():
+        table.share(name).requests = requests
+    table.share("b").refused(1.0)
+    table.sweep(1.0)
+    table.sweep(2.0)
+    counted = {name: (one.requests, one.refused) for name, one in table.busiest.counted.items()}
+    assert counted == {"a": (3, 0), "b": (0, 1)}
+    assert table.busiest.others.requests == 0
+
+
+def test_sweep_counts_the_vms_whose_requests_are_delayed() -> None:
+    table = ConnectionTable(9, 9)
+    for _ in range(2 * FREE_REFUSALS):
+        table.share("a").refused(5.0)
+    table.share("b").refused(5.0)
+    table.sweep(5.0)
+    assert table.penalised == 1
+    table.sweep(60.0)
+    assert table.penalised == 0

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from openimds.errors import ConfigError
+from openimds.events.writer import PublishedScope
 from openimds.facts.events import EventStatus, Trigger
 from openimds.fleet.quarantine import QuarantinedVm
 from openimds.fleet.store.port import EventBatch, StoreError
@@ -370,7 +371,7 @@ def test_move_before_loading_counts_from_the_stored_number() -> None:
 def test_unused_scopes_are_forgotten_and_numbers_never_fall(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("openimds.events.writer.MOST_UNUSED", 3)
+    monkeypatch.setattr("openimds.events.writer.MOST_UNUSED", 1)
 
     async def work() -> None:
         store = FailingStore()
@@ -394,8 +395,65 @@ def test_unused_scopes_are_forgotten_and_numbers_never_fall(
     asyncio.run(work())
 
 
+def test_unused_scopes_are_forgotten_while_the_service_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("openimds.events.writer.MOST_UNUSED", -1)
+    monkeypatch.setattr("openimds.events.writer._FORGET_AT_ONCE", 2)
+
+    async def work() -> None:
+        store = FailingStore()
+        store.write_events(EventBatch(incarnations={"vm:gone-1": 9, "vm:gone-2": 5}))
+        run = await EventsRun(store).load()
+        writer, sent = run.events_service.event_writer, dict[str, PublishedScope]()
+
+        async def take(scopes: dict[str, PublishedScope]) -> None:
+            sent.update(scopes)
+
+        writer.on_scopes = take
+        await run.fleet_service.put(parse_vm("short", {}), "operator")
+        await run.events_service.declare(EventRequest("Reboot", ("short",)), "operator")
+        await run.fleet_service.remove("short", "operator")
+        await writer.forget_unused()
+        assert store.incarnations() == {"vm:gone-1": 9, "vm:gone-2": 5, "vm:short": 1}
+        await run.fleet_service.put(parse_vm("lone", {"compute": {"zone": "1"}}), "operator")
+        await run.events_service.declare(EventRequest("Reboot", ("lone",)), "operator")
+        for event in run.events_service.events():
+            if event.scope == "vm:short":
+                await run.events_service.order(Trigger.CANCEL, event.event_id, "me")
+        sent.clear()
+        await writer.forget_unused()
+        assert store.incarnations().keys() == {"vm:lone"}
+        assert sent == dict.fromkeys(("vm:gone-1", "vm:gone-2", "vm:short"), PublishedScope())
+        assert run.document("vm:gone-1")["DocumentIncarnation"] == 0
+        await run.fleet_service.put(parse_vm("gone-2", {}), "operator")
+        assert run.document("vm:gone-2") == {"DocumentIncarnation": 10, "Events": []}
+        await run.close()
+
+    asyncio.run(work())
+
+
+def test_scopes_stay_while_the_store_takes_no_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openimds.events.writer.MOST_UNUSED", 0)
+
+    async def work() -> None:
+        store = FailingStore()
+        store.write_events(EventBatch(incarnations={f"vm:gone-{n}": n for n in range(9)}))
+        store.fails = {"write_events"}
+        run = await EventsRun(store).load()
+        assert len(store.incarnations()) == 9
+        with pytest.raises(StoreError):
+            await run.events_service.event_writer.forget_unused()
+        store.fails = set()
+        await run.events_service.event_writer.forget_unused()
+        assert store.incarnations() == {}
+        await run.close()
+
+    asyncio.run(work())
+
+
 def test_no_scope_is_forgotten_while_a_vm_is_quarantined(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openimds.events.writer.MOST_UNUSED", 1)
+    monkeypatch.setattr("openimds.events.writer.MOST_UNUSED", -9)
 
     async def work() -> None:
         run = EventsRun()

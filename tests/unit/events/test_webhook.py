@@ -100,6 +100,7 @@ def test_lines_are_delivered_in_order_and_the_cursor_stored() -> None:
     async def first(webhook_run: WebhookRun) -> None:
         await webhook_run.log("A", "B")
         await until(lambda: webhook_run.webhook.delivered == 2 and store.value("hook") == b"2")
+        assert webhook_run.webhook.waiting == 0
         assert webhook_run.received == [{"number": 1, "event": "A"}, {"number": 2, "event": "B"}]
 
     async def second(webhook_run: WebhookRun) -> None:

@@ -8,9 +8,10 @@ import msgspec.json
 import pytest
 
 from openimds.errors import ConfigError
-from openimds.faults import ActiveFault, FaultInjector, FaultService
+from openimds.faults import ActiveFault, FaultService
 from openimds.faults.service import NOTE, StoredFault
 from openimds.fleet.store.port import EventBatch, StoreError
+from openimds.log.event import LogMessage
 from openimds.protocol.faults.fault import FaultSpec, fault_to_value
 from openimds.protocol.faults.input import MOST_FAULTS, read_faults
 from openimds.protocol.request import parse_query
@@ -36,15 +37,19 @@ def shown(faults: FaultService) -> list[tuple[str, str, dict[str, Any]]]:
     return [(active.key, active.origin, fault_to_value(active.spec)) for active in faults.running]
 
 
+def concerns_guests(server: AdminServer) -> bool:
+    """Tell whether the data plane asks for a fault."""
+    return server.faults.injector.concerns_guests
+
+
 async def restarted(server: AdminServer, *of_file: dict[str, Any]) -> FaultService:
     """Return the faults of another process over the same store."""
-    engines: list[FaultInjector | None] = []
-    new = FaultService(server.fleet_service, lambda: server.now_s, engines.append)
+    new = FaultService(server.fleet_service, lambda: server.now_s)
     await new.load(read_faults([*of_file]))
     return new
 
 
-def test_injector_is_attached_while_a_fault_is_set(
+def test_injector_concerns_guests_while_a_fault_is_set(
     tmp_path: Path,
 ) -> None:
     async def work(server: AdminServer) -> None:
@@ -57,12 +62,12 @@ def test_injector_is_attached_while_a_fault_is_set(
         assert await server.faults.clear() == 0
         await server.faults.set(GONE)
         await server.faults.set(HANG)
-        assert server.injectors == [server.faults.injector]
+        assert concerns_guests(server)
         assert await server.faults.clear("1") == 1
         assert await server.faults.clear("1") == 0
-        assert server.injectors == [server.faults.injector]
+        assert concerns_guests(server)
         assert await server.faults.clear() == 1
-        assert server.injectors == [server.faults.injector, None]
+        assert not concerns_guests(server)
         assert changes == [1, 2, 1, 0]
 
     run(tmp_path, work)
@@ -147,7 +152,7 @@ def test_refused_fault_changes_nothing(
             await server.faults.set(value)
         assert (caught.value.where, caught.value.seen) == (where, seen)
         assert server.faults.running == ()
-        assert server.injectors == []
+        assert not concerns_guests(server)
 
     run(tmp_path, work)
 
@@ -251,7 +256,19 @@ def test_faults_of_the_file_are_cleared_without_the_store(tmp_path: Path) -> Non
         await server.faults.follow(read_faults([GONE]))
         server.store.fails = {"write_events"}
         assert await server.faults.clear() == 1
-        assert server.injectors == [server.faults.injector, None]
+        assert not concerns_guests(server)
+
+    run(tmp_path, work)
+
+
+def test_fault_gets_no_key_of_one_that_goes_on(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        await server.faults.follow(read_faults([GONE]))
+        utc, injector = (lambda: server.now_s), server.faults.injector
+        again = FaultService(server.fleet_service, utc, injector=injector)
+        await again.load(read_faults([GONE]))
+        await again.set(HANG)
+        assert [active.key for active in again.running] == ["1", "2"]
 
     run(tmp_path, work)
 
@@ -260,11 +277,11 @@ def test_fault_of_verifiers_leaves_the_data_plane_alone(tmp_path: Path) -> None:
     async def work(server: AdminServer) -> None:
         lists = {"effect": "revocation-list", "answer": "stale"}
         (fault,) = await server.faults.set(lists)
-        assert server.injectors == []
+        assert not concerns_guests(server)
         await server.faults.set(GONE)
-        assert server.injectors == [server.faults.injector]
+        assert concerns_guests(server)
         await server.faults.clear("2")
-        assert server.injectors == [server.faults.injector, None]
+        assert not concerns_guests(server)
         again = await restarted(server)
         assert [active.spec for active in again.running] == [fault.spec]
 
@@ -300,14 +317,34 @@ def test_unreadable_stored_fault_stops_no_start(
     async def work(server: AdminServer) -> None:
         server.store.write_events(EventBatch(values={NOTE: note}))
         messages: list[str] = []
-        new = FaultService(
-            server.fleet_service, lambda: server.now_s, lambda _: None, notify=messages.append
-        )
+        new = FaultService(server.fleet_service, lambda: server.now_s, notify=messages.append)
         await new.load(read_faults([GONE]))
         assert [(active.key, active.origin) for active in new.running[1:]] == [
             (key, "api") for key in kept
         ]
-        (message,) = messages
+        message = messages[0]  # Then those of the faults that are set.
         assert message.startswith(reason)
+
+    run(tmp_path, work)
+
+
+def test_faults_are_logged_when_set_and_cleared(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        messages: list[str] = []
+        faults = FaultService(server.fleet_service, lambda: server.now_s, notify=messages.append)
+        await faults.load(read_faults([HANG]))
+        await faults.set(GONE)
+        await faults.clear("2")
+        await faults.follow(())
+        await faults.clear()
+        assert messages == [
+            "1 fault set: hang",
+            "1 fault set: status",
+            "1 fault cleared: status",
+            "1 fault cleared: hang",
+        ]
+        event = messages[1]
+        assert isinstance(event, LogMessage)
+        assert event.fields == {"faults": ("2",), "effects": ("status",), "count": 1}
 
     run(tmp_path, work)

@@ -44,6 +44,18 @@ def test_folder_of_fleet_files_is_one_fleet(tmp_path: Path) -> None:
     assert [fault.effect for fault in contents.faults] == ["hang"]
 
 
+def test_old_names_of_every_file_are_in_the_notice(tmp_path: Path) -> None:
+    (tmp_path / "1.yaml").write_text("vms: {a: {}}\nevents: [{type: Reboot, vms: [a], at_s: 5}]")
+    (tmp_path / "2.yaml").write_text("vms: {b: {compute: {tags: {at_s: x}}}}")
+    (tmp_path / "3.json").write_text(TWO.replace("}]", ', "until_s": 9}]').replace('"b"', '"c"'))
+    old = "old names, which 1.0 no longer reads"
+    assert read_fleet(str(tmp_path)).notice == (
+        f"{tmp_path}/1.yaml: {old}: events[0].at_s (now atS); "
+        f"{tmp_path}/3.json: {old}: faults[0].until_s (now untilS)"
+    )
+    assert read_fleet(str(tmp_path / "2.yaml")).notice == "", "a tag is no name of a row"
+
+
 def test_vm_in_two_files_of_a_folder_is_refused(tmp_path: Path) -> None:
     for name in ("1.yaml", "2.yaml"):
         (tmp_path / name).write_text("vms: {a: {}}")

@@ -2,10 +2,11 @@ import pytest
 
 from openimds.errors import ConfigError
 from openimds.facts.versions import catalog
-from openimds.fleet.index import MOST_RECENT, VM_LISTENER, Allowance, FleetIndex, VmEntry
+from openimds.fleet.index import VM_LISTENER, FleetIndex
+from openimds.fleet.vm_entry import Allowance, VmEntry
 from openimds.vm.defaults import default_address
 from openimds.vm.identities import default_tenant
-from openimds.vm.types import Identities, Reach, Vm
+from openimds.vm.types import Identities, Vm
 from tests.support.talk import a_fleet
 
 
@@ -26,12 +27,6 @@ def fleet_index(**vms: dict[str, object]) -> FleetIndex[object]:
     fleet: FleetIndex[object] = FleetIndex(catalog(), 1 << 20)
     fleet.apply(fleet.plan(a_fleet(**vms)))
     return fleet
-
-
-def entry_for(vm: Vm) -> VmEntry[object]:
-    fleet: FleetIndex[object] = FleetIndex(catalog(), 1 << 20)
-    fleet.apply(fleet.plan([vm]))
-    return fleet.by_name[vm.name]
 
 
 def addresses(fleet: FleetIndex[object]) -> set[str]:
@@ -213,39 +208,6 @@ def test_default_address_yields_to_a_configured_one() -> None:
 def test_invalid_captured_address_is_ignored() -> None:
     fleet = fleet_index(a=nic("X.X.X.X"), b=nic("10.0.0.5"))
     assert addresses(fleet) == {default_address(Vm("a")), "10.0.0.5"}
-
-
-def test_entry_returns_its_vm() -> None:
-    vm = Vm("a", document={"compute": {"zone": "1"}}, reach=Reach(("10.0.0.4",), ("unix:/x",)))
-    entry = entry_for(vm)
-    assert entry.vm == vm
-    assert entry.vm.document == {"compute": {"zone": "1"}}
-
-
-def test_only_the_most_recent_vms_stay_unpacked() -> None:
-    entries = [entry_for(Vm(f"vm-{n}")) for n in range(MOST_RECENT + 1)]
-    first, again = entries[0].subject(catalog()), entries[0].subject(catalog())
-    assert again.vm is first.vm
-    assert again.documents is first.documents
-    for entry in entries[1:]:
-        entry.subject(catalog())
-    later = entries[0].subject(catalog())
-    assert later.vm is not first.vm
-    assert later.documents is not first.documents
-
-
-def test_limits_are_counted_per_vm_and_class() -> None:
-    limits = {"general": Allowance(2), "identity": Allowance(1, 3)}
-    first, other = entry_for(Vm("a")), entry_for(Vm("b"))
-    assert [first.grants("general", limits, 0.0) for _ in range(3)] == [True, True, False]
-    assert [first.grants("identity", limits, 0.0) for _ in range(4)] == [True, True, True, False]
-    assert other.grants("general", limits, 0.0)
-    assert [first.grants("general", limits, at) for at in (0.9, 1.0)] == [False, True]
-
-
-def test_class_without_allowance_is_not_limited() -> None:
-    entry = entry_for(Vm("a"))
-    assert all(entry.grants("general", {}, 0.0) for _ in range(100))
 
 
 def test_update_changes_only_the_named_vms() -> None:

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
+
 from openimds.facts.versions import NEWEST, catalog
 from openimds.fleet.index import FleetIndex
 from openimds.fleet.pruner import EVERY_S, GRACE_S, PAUSE_S, Pruner
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.history import PENDING, STEP_ROWS, HistoryBounds
-from openimds.fleet.store.port import EventBatch, Log, LogEntry, Write
+from openimds.fleet.store.port import EventBatch, Log, LogEntry, StoreError, Write
 from tests.unit.admin.setup import FailingStore
 
 OLD, NOW_S = "2026-12-01T00:00:00.000+00:00", 1_800_000_000.0
@@ -56,6 +58,20 @@ def run_pruner(work: Callable[[PrunerRun], Awaitable[None]], **rows: int) -> Non
             run.fleet_service.close()
 
     asyncio.run(body())
+
+
+def test_time_of_a_complete_run_is_known() -> None:
+    async def work(run: PrunerRun) -> None:
+        assert run.pruner.pruned_s is None
+        run.store.fails.add("span")
+        with pytest.raises(StoreError):
+            await run.pruner.prune()
+        assert run.pruner.pruned_s is None
+        run.store.fails.clear()
+        await run.pruner.prune()
+        assert run.pruner.pruned_s == NOW_S
+
+    run_pruner(work, changes=1)
 
 
 def test_each_run_prunes_a_tenth_of_what_is_too_old() -> None:
@@ -128,3 +144,21 @@ def test_clock_set_back_does_not_prolong_the_wait() -> None:
         assert run.store.value(PENDING) == b"%d" % (run.now_s + GRACE_S)
 
     run_pruner(work, changes=3)
+
+
+def test_each_run_forgets_what_is_too_much_else() -> None:
+    calls: list[int] = []
+
+    async def forget() -> None:
+        calls.append(len(calls))
+        if len(calls) < 3:
+            raise StoreError("fleet.db: the disk is full")
+
+    async def work(run: PrunerRun) -> None:
+        run.slept = [0.0] * 9
+        run.pruner.forget = forget
+        with pytest.raises(asyncio.CancelledError):
+            await run.pruner.run()
+
+    run_pruner(work)
+    assert calls == [0, 1]

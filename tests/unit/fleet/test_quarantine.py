@@ -10,7 +10,7 @@ import pytest
 
 from openimds.errors import ConfigError
 from openimds.facts.versions import catalog
-from openimds.fleet.index import FleetIndex, Precedence
+from openimds.fleet.index import FleetIndex, IndexUpdate, Precedence
 from openimds.fleet.quarantine import (
     MOST_DETAILED,
     QuarantinedVm,
@@ -205,6 +205,41 @@ def test_vm_with_another_taken_claim_waits_for_that() -> None:
     run({"a": at("10.0.0.1"), "b": at("10.0.0.2"), "c": both}, work)
 
 
+def test_another_reason_of_a_quarantine_is_sent_to_the_host() -> None:
+    async def work(fleet: Fleet) -> None:
+        sent: list[IndexUpdate] = []
+
+        async def take(update: IndexUpdate) -> None:
+            sent.append(update)
+
+        fleet.service.after_change = take
+        await fleet.service.remove("a", "me")
+        *_, last = sent
+        assert last.quarantined == {"c": fleet.index.quarantine["c"]}
+        assert "also that of b" in fleet.index.reason_of("c")
+        sent.clear()
+        await fleet.service.return_quarantined()
+        assert sent == []
+
+    run({name: at("10.0.0.1") for name in "abc"}, work)
+
+
+def test_reason_that_stays_is_not_sent_again() -> None:
+    async def work(fleet: Fleet) -> None:
+        sent: list[IndexUpdate] = []
+
+        async def take(update: IndexUpdate) -> None:
+            sent.append(update)
+
+        fleet.service.after_change = take
+        for _ in range(2):
+            await fleet.service.return_quarantined()
+        assert fleet.absent == {"a"}
+        assert sent == []
+
+    run({"a": {"reach": {"listen": [UNOPENABLE]}}}, work)
+
+
 def test_failing_store_leaves_a_vm_in_quarantine() -> None:
     async def work(fleet: Fleet) -> None:
         update = fleet.index.plan([], ["a"])
@@ -212,7 +247,10 @@ def test_failing_store_leaves_a_vm_in_quarantine() -> None:
         fleet.store.fails = {"get"}
         await fleet.service.return_quarantined()
         assert fleet.absent == {"b"}
-        assert fleet.messages == ["b is still not served: fleet.db: the disk is full"]
+        assert fleet.messages == [
+            "the store takes no change: fleet.db: the disk is full. The fleet is served as it is",
+            "b is still not served: fleet.db: the disk is full",
+        ]
         fleet.store.fails = set()
         await fleet.service.return_quarantined()
         assert fleet.served == {"b"}

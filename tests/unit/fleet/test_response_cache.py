@@ -27,6 +27,7 @@ def test_vm_with_the_oldest_response_is_dropped_first() -> None:
     keep(response_cache, third, 1)
     assert (len(first.by_request), len(second.by_request), len(third.by_request)) == (3, 0, 1)
     assert response_cache.size_bytes == 40
+    assert response_cache.evictions == 1
 
 
 def test_response_larger_than_the_cache_is_not_kept() -> None:

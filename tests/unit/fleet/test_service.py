@@ -7,8 +7,9 @@ from unittest.mock import patch
 import pytest
 
 from openimds.errors import ConfigError
-from openimds.fleet.service import FleetService, decode_vm
+from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import DEFAULT, AppliedFile, Change, ConflictError, StoreError, Write
+from openimds.fleet.stored_bodies import decode_vm
 from openimds.vm.fleet_file import parse_vm
 from openimds.vm.serialize import encode_vm
 from openimds.vm.types import Vm
@@ -97,7 +98,7 @@ def test_change_stands_though_later_store_calls_fail(tmp_path: Path) -> None:
             writes: Sequence[Write], who: str, at: str, applied: AppliedFile | None = None
         ) -> list[Change]:
             done = write(writes, who, at, applied)
-            server.store.fails = {"get", "page", "changes", "revision"}
+            server.store.fails = {"get", "get_many", "page", "changes", "revision"}
             return done
 
         server.store.write = write_and_fail  # type: ignore[method-assign]
@@ -358,9 +359,9 @@ def test_patched_vm_keeps_the_origin_of_its_file(tmp_path: Path) -> None:
 
 def test_end_feeds_sends_none_to_subscribers(tmp_path: Path) -> None:
     async def work(server: AdminServer) -> None:
-        feed = server.fleet_service.subscribe()
+        feed = server.fleet_service.feeds.subscribe()
         await server.fleet_service.put(Vm("a"), "me")
-        server.fleet_service.end_feeds()
+        server.fleet_service.feeds.end()
         assert await feed.get() is None
 
     with_server(tmp_path, work)

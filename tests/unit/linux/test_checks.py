@@ -9,7 +9,7 @@ import pytest
 
 from openimds.linux import checks
 from openimds.linux.checks import CheckResult
-from openimds.linux.host.plan import read_state
+from openimds.linux.host.host_state import read_state
 from openimds.linux.platform import FileLimits
 from tests.unit.linux.host.fake_host import FakeHost, interface, ways
 
@@ -70,6 +70,20 @@ def test_open_files_check_shows_limits_and_connections(
     limits: FileLimits, most: int, result: CheckResult
 ) -> None:
     assert [*checks.open_files(limits, most, 20000)] == [result]
+
+
+def test_queue_too_short_for_half_open_connections_is_a_note(tmp_path: Path) -> None:
+    (tmp_path / "net/core").mkdir(parents=True)
+    (tmp_path / "net/core/somaxconn").write_text("4096\n")
+    assert list(checks.half_open(6, 600, tmp_path)) == []
+    (result,) = checks.half_open(7, 600, tmp_path)
+    assert result.state == "note"
+    assert result.found == "7 VMs can fill the 4096 places of half-open connections"
+    assert result.do.startswith("sysctl -w net.core.somaxconn=65535")
+
+
+def test_hidden_length_of_the_queue_is_not_checked(tmp_path: Path) -> None:
+    assert list(checks.half_open(1000, 600, tmp_path)) == []
 
 
 @pytest.fixture

@@ -164,3 +164,16 @@ def test_watchdog_period_is_read_for_this_process(
     variables: dict[str, str], watched_s: float
 ) -> None:
     assert SystemdNotifier(variables, PID).watched_s == watched_s
+
+
+def test_manager_that_reads_nothing_does_not_stop_the_server(
+    manager: tuple[str, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemd, "_PATIENCE_S", 0.01)
+    address, receiver = manager
+    receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": address}, PID)
+    for _ in range(2000):  # More than the queue of any Linux here holds.
+        notifier.alive()
+    notifier.stopping()
+    assert receiver.recv(1000) == b"WATCHDOG=1"

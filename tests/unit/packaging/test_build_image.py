@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import build_image
+from scripts import build_image, bundled_packages
 
 STATUS = """Package: libc6
 Status: install ok installed
@@ -98,7 +98,7 @@ def test_packages_for_building_are_dropped(tmp_path: Path) -> None:
         (folder / "direct_url.json").touch()
         record = f"{name}.py,,\n../../bin/{name},,\n{folder.name}/direct_url.json,,\n"
         (folder / "RECORD").write_text(record)
-    build_image._drop_unneeded(tmp_path)
+    bundled_packages.drop_unneeded(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
         "click-1.dist-info",
         "click.py",

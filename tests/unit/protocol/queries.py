@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from openimds.facts.versions import catalog
+from openimds.protocol.dialect import in_dialect
 from openimds.protocol.handle import Subject, handle, resume
 from openimds.protocol.pending import (
     AccessToken,
@@ -49,9 +50,10 @@ class Asked:
         )
         secret = more.pop("secret", SECRET)
         more = {"method": "GET", "extras": ALL, **more}
-        self.query = parse_query(
+        query = parse_query(
             target=target.encode(), credentials=credentials, has_metadata_header=metadata, **more
         )
+        self.query = in_dialect(query, one)
         self.reply: Response | Refusal | Pending = handle(
             self.query, Subject(one, catalog(), secret), NOW_S
         )

@@ -33,7 +33,7 @@ def ask(
     query = parse_query(
         "GET", target.encode(), has_metadata_header=has_header, is_header_exact=is_exact
     )
-    return handle(query, Subject(vm, catalog()), 0)
+    return handle(in_dialect(query, vm), Subject(vm, catalog()), 0)
 
 
 def refusal(outcome: Response | Refusal | Pending) -> tuple[int, str]:

@@ -8,14 +8,17 @@ from unittest.mock import patch
 
 import pytest
 
+from openimds.admin.metrics_listener import MOST_CONNECTIONS
 from openimds.errors import ConfigError, Error
 from openimds.facts.limits import LIMITS
-from openimds.fleet.index import Allowance
+from openimds.fleet.vm_entry import Allowance
 from openimds.server.build import build
 from openimds.server.file_budget import FileBudget
 from openimds.server.server import Server
 from openimds.server.startup import load
 from openimds.settings import Settings
+from tests.support.scraping import scraped
+from tests.support.talk import a_fleet
 
 
 def with_server(look: Callable[[Server, list[str]], None], **values: Any) -> None:
@@ -29,6 +32,14 @@ def with_server(look: Callable[[Server, list[str]], None], **values: Any) -> Non
         server.resources.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("checks_hosts", [False, True])
+def test_host_of_every_caller_is_checked_as_set(checks_hosts: bool) -> None:
+    def look(server: Server, _: list[str]) -> None:
+        assert server.dispatcher.checks_hosts is checks_hosts
+
+    with_server(look, check_hosts=checks_hosts)
 
 
 def test_limits_are_those_of_the_settings() -> None:
@@ -143,6 +154,16 @@ def test_unknown_caller_is_reported_with_the_remedy() -> None:
     with_server(look)
 
 
+def test_unknown_caller_of_a_vm_of_entra_gets_its_own_reason() -> None:
+    def look(server: Server, messages: list[str]) -> None:
+        index = server.dispatcher.fleet_index
+        index.apply(index.plan(a_fleet(real={"identities": {"system": True, "source": "entra"}})))
+        server.dispatcher.on_unknown_caller("10.0.0.9")
+        assert "real has tokens of Entra and no reach" in messages[-1]
+
+    with_server(look)
+
+
 def test_error_of_the_world_is_reported_once() -> None:
     def look(server: Server, messages: list[str]) -> None:
         for _ in range(2):
@@ -156,7 +177,7 @@ def test_internal_error_is_reported_each_time() -> None:
     def look(server: Server, messages: list[str]) -> None:
         for _ in range(2):
             server.dispatcher.on_internal_error(KeyError("x"))
-        assert messages == ["internal error: KeyError('x'). Please report it"] * 2
+        assert messages == ["internal error: KeyError. Please report it"] * 2
 
     with_server(look)
 
@@ -175,3 +196,37 @@ def test_issuer_that_entra_cannot_fetch_is_reported(issuer: str, reported: bool)
 def test_azures_hosts_outside_a_sandbox_are_refused() -> None:
     with pytest.raises(ConfigError, match="outside a sandbox, expected openimds exec"):
         with_server(lambda *_: None, pki_names="azure")
+
+
+def test_metrics_listener_answers_without_an_admin_api() -> None:
+    async def run() -> None:
+        settings = Settings(
+            admin="none", public="none", listen="127.0.0.1:0", metrics="127.0.0.1:0"
+        )
+        server = build(load(settings), lambda _: None)
+        try:
+            ready = await server.start()
+            assert (ready.admin, ready.token_file) == (None, None)
+            samples = await scraped(ready.metrics or "")
+            assert samples["openimds_vms",] == 1
+            assert ("openimds_process_threads", "both") in samples
+            assert samples["openimds_port_connections_limit", "metrics"] == MOST_CONNECTIONS
+        finally:
+            await server.stop(patience_s=0)
+
+    asyncio.run(run())
+
+
+def test_metrics_address_that_is_none_is_refused() -> None:
+    async def run() -> None:
+        settings = Settings(
+            admin="none", public="none", listen="127.0.0.1:0", metrics="unix:/run/metrics"
+        )
+        server = build(load(settings), lambda _: None)
+        try:
+            with pytest.raises(ConfigError, match=r"metrics: saw .*expected HOST:PORT or none"):
+                await server.start()
+        finally:
+            await server.stop(patience_s=0)
+
+    asyncio.run(run())

@@ -124,51 +124,69 @@ def test_server_without_file_and_state_makes_no_key_at_start() -> None:
     assert started(load(settings()), has_keyring)[0] is False
 
 
+def ways(server: Server, ready: Ready) -> list[tuple[str, str, str, bool]]:
+    """Return VM, source, name of the URL and token of each caller."""
+    urls = {ready.imds: "shared", **{one.url: one.text for one in server.listeners.all if one.own}}
+    return [(one.vm, one.address, urls[one.url], one.has_token) for one in ready.callers]
+
+
 @pytest.mark.parametrize(
-    "vms, caller",
+    "vms, callers",
     [
-        ({"a": {}}, LocalCaller("127.0.0.1", has_token=False)),
-        ({"a": {"identities": {"system": True}}}, LocalCaller("127.0.0.1", has_token=True)),
-        (
-            {"a": {"identities": {"user": [f"{IDS}/one"]}}},
-            LocalCaller("127.0.0.1", has_token=True),
-        ),
+        ({"a": {}}, [("a", "", "shared", False)]),
+        ({"a": {"identities": {"system": True}}}, [("a", "", "shared", True)]),
+        ({"a": {"identities": {"user": [f"{IDS}/one"]}}}, [("a", "", "shared", True)]),
         (
             {"a": {"identities": {"user": [f"{IDS}/one", f"{IDS}/two"]}}},
-            LocalCaller("127.0.0.1", has_token=False),
+            [("a", "", "shared", False)],
         ),
         (
             {
-                "a": {"reach": {"address": ["10.0.0.1", "127.0.0.11"]}},
-                "b": {"reach": {"address": ["127.0.0.12"]}},
+                "a": {"reach": {"address": ["10.255.255.1", "127.0.0.11"]}},
+                "b": {"reach": {"listen": ["127.0.0.1:0"], "address": ["127.0.0.12"]}},
             },
-            LocalCaller("127.0.0.11", has_token=False),
+            [("a", "127.0.0.11", "shared", False), ("b", "", "127.0.0.1:0", False)],
         ),
         (
             {
-                "a": {"reach": {"address": ["10.0.0.1"]}},
-                "b": {"reach": {"address": ["127.0.0.1"]}},
+                "a": {"reach": {"address": ["10.255.255.1"]}},
+                "b": {"reach": {"address": ["fd00::1", "127.0.0.1"]}},
             },
-            LocalCaller("127.0.0.1", has_token=False),
+            [("b", "127.0.0.1", "shared", False)],
         ),
-        ({"a": {}, "b": {}}, None),
+        ({"a": {}, "b": {}}, []),
+        (
+            {
+                name: {"reach": {"address": [f"127.0.0.1{place}"]}}
+                for place, name in enumerate("abcd")
+            },
+            [(name, f"127.0.0.1{place}", "shared", False) for place, name in enumerate("abc")],
+        ),
     ],
 )
-def test_ready_names_a_caller_of_this_machine(
-    vms: dict[str, object], caller: LocalCaller | None
+def test_ready_names_callers_of_this_machine(
+    vms: dict[str, object], callers: list[tuple[str, str, str, bool]]
 ) -> None:
-    assert started(fleet(**vms), lambda _, ready: ready.caller)[0] == caller
+    assert started(fleet(**vms), ways)[0] == callers
 
 
 def test_examples_of_the_banner_fit_listener_and_caller() -> None:
-    def lines(imds: str, caller: LocalCaller | None) -> list[str]:
-        ready = Ready(imds, None, None, None, caller)
-        return [line.partition(" -H")[0] for _, line in _examples(ready)]
+    def lines(*callers: LocalCaller) -> list[str]:
+        ready = Ready("http://127.0.0.1:1", None, None, None, callers)
+        return [f"{about}: {line.partition(' -H')[0]}" for about, line in _examples(ready)]
 
-    here = LocalCaller("127.0.0.1", has_token=True)
-    assert lines("http://127.0.0.1:1", here) == ["curl -s"] * 2
-    assert lines("http://127.0.0.1:1", structs.replace(here, has_token=False)) == ["curl -s"]
-    assert lines("http://127.0.0.1:1", None) == []
-    other = LocalCaller("127.0.0.11", has_token=True)
-    assert lines("http://127.0.0.1:1", other) == ["curl -s --interface 127.0.0.11"] * 2
-    assert lines("unix:/run/a.sock", here) == ["curl -s --unix-socket /run/a.sock"] * 2
+    url, document, token = "http://127.0.0.1:1", "The instance document", "A token"
+    here = LocalCaller("a", url, has_token=True)
+    assert lines(here) == [f"{document}: curl -s", f"{token}: curl -s"]
+    assert lines(structs.replace(here, has_token=False)) == [f"{document}: curl -s"]
+    assert lines() == []
+    assert lines(structs.replace(here, address="127.0.0.1"))[0] == f"{document}: curl -s"
+    assert lines(
+        LocalCaller("a", url, "127.0.0.11"),
+        LocalCaller("b", "unix:/run/a b.sock"),
+        LocalCaller("c", "http://169.254.169.254:80", netns="c"),
+    ) == [
+        "a: curl -s --interface 127.0.0.11",
+        "b: curl -s --unix-socket '/run/a b.sock'",
+        "c: ip netns exec c curl -s",
+    ]

@@ -121,6 +121,18 @@ def test_edit_is_applied_once_in_the_name_of_the_file(tmp_path: Path) -> None:
     play(tmp_path, work)
 
 
+def test_edit_with_old_names_is_applied_with_a_warning(tmp_path: Path) -> None:
+    async def work(stage: Stage) -> None:
+        stage.file.write_text("vms: {b: {}}\nfaults: [{effect: hang, until_s: 5}]")
+        await stage.watcher.apply_edits()
+        assert len(stage.applied) == 1
+        assert stage.messages[1:] == [
+            f"{stage.file}: old names, which 1.0 no longer reads: faults[0].until_s (now untilS)"
+        ]
+
+    play(tmp_path, work)
+
+
 def test_bad_edit_is_reported_and_the_fleet_stays(tmp_path: Path) -> None:
     async def work(stage: Stage) -> None:
         stage.file.write_text("vms: {b: {computer: {}}}")
@@ -557,3 +569,81 @@ def test_file_system_that_hangs_is_reported(tmp_path: Path) -> None:
         is_alive.set()
 
     asyncio.run(run())
+
+
+def test_bad_edit_is_recorded_until_it_is_mended(tmp_path: Path) -> None:
+    async def work(stage: Stage) -> None:
+        record = stage.watcher.record
+        assert record.is_served
+        stage.utc_s += 1
+        stage.file.write_text("vms: {a: {compute: 5}}")
+        await stage.watcher.apply_edits()
+        stage.utc_s += 1
+        await stage.watcher.apply_edits(is_retry=True)
+        assert (record.is_served, record.refused_s) == (False, LATER_S + 1)
+        stage.file.write_text("vms: {b: {}}")
+        await stage.watcher.apply_edits()
+        assert (record.is_served, record.served_s) == (True, LATER_S + 2)
+        assert record.outcomes == {"applied": 1, "refused": 1}
+
+    play(tmp_path, work)
+
+
+def test_reload_of_the_same_bad_edit_is_no_new_refusal(tmp_path: Path) -> None:
+    async def work(stage: Stage) -> None:
+        stage.file.write_text("vms: [")
+        for _ in range(2):
+            await stage.watcher.apply_edits()
+        assert stage.watcher.record.outcomes["refused"] == 1
+        stage.file.write_text("vms: [[")
+        await stage.watcher.apply_edits(is_retry=True)  # As of a file whose look stays the same.
+        assert stage.watcher.record.outcomes["refused"] == 2
+
+    play(tmp_path, work)
+
+
+def test_file_that_was_never_applied_has_no_time_of_success() -> None:
+    async def apply(*_: object) -> list[Change]:
+        return []
+
+    async def run() -> None:
+        watcher = FleetFileWatcher("absent.yaml", b"", apply, print)
+        name = "openimds_fleet_file_last_reload_success"
+        samples = watcher.record.samples()
+        assert samples[f"{name}ful"] == 0
+        assert samples[f"{name}_timestamp_seconds"] == 0
+
+    asyncio.run(run())
+
+
+def test_bad_edit_that_is_taken_back_is_served_again(tmp_path: Path) -> None:
+    async def work(stage: Stage) -> None:
+        before = stage.file.read_text()
+        stage.file.write_text("vms: [")
+        await stage.watcher.apply_edits()
+        served = [stage.watcher.record.is_served]
+        stage.file.write_text(before)
+        await stage.watcher.apply_edits()
+        served.append(stage.watcher.record.is_served)
+        assert served == [False, True]
+        assert stage.watcher.record.outcomes == {"applied": 0, "refused": 1}
+
+    play(tmp_path, work)
+
+
+def test_failing_retries_count_one_edit(tmp_path: Path) -> None:
+    async def work(stage: Stage) -> None:
+        stage.error = StoreError("the disk is full")
+        stage.file.write_text("vms: {b: {}}")
+        await stage.watcher.apply_edits()
+        stage.utc_s += 5
+        await stage.watcher.apply_edits(is_retry=True)
+        record = stage.watcher.record
+        assert record.samples() == {
+            "openimds_fleet_file_last_reload_successful": 0,
+            "openimds_fleet_file_last_reload_success_timestamp_seconds": LATER_S,
+            "openimds_fleet_file_last_reload_failure_timestamp_seconds": LATER_S + 5,
+            "openimds_fleet_file_reloads": {"applied": 0, "refused": 1},
+        }
+
+    play(tmp_path, work)

@@ -160,7 +160,10 @@ def test_scenario_and_faults_may_name_a_quarantined_vm(tmp_path: Path) -> None:
     )
     messages = started(begin, look)
     assert messages[0].startswith("b is not served: ")
-    assert messages[1:] == ["a scenario names VMs that are not served: b"]
+    assert messages[1:] == [
+        "a scenario names VMs that are not served: b",
+        "1 fault set: status",
+    ]
 
 
 def test_command_for_a_quarantined_vm_is_refused(tmp_path: Path) -> None:

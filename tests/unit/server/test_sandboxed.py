@@ -1,9 +1,13 @@
-"""The VMs that a command is run on."""
+"""The VMs that a command is run on, and its admin token."""
+
+import os
 
 import pytest
 
+from openimds.admin.token import TokenError
 from openimds.errors import ConfigError
-from openimds.server.sandboxed import choose_vms
+from openimds.linux.platform import IS_LINUX
+from openimds.server.sandboxed import MemoryToken, choose_vms
 
 MANY = ["web-1", "web-2", "db-1", "db-2"]
 
@@ -42,3 +46,30 @@ def test_missing_or_unknown_name_is_refused(names: list[str], wanted: list[str],
     with pytest.raises(ConfigError) as caught:
         choose_vms(names, wanted)
     assert str(caught.value).startswith(f"--vm: saw {text}")
+
+
+class Connection:
+    """A connection that showed the token."""
+
+    has_ended = False
+
+    def end(self) -> None:
+        self.has_ended = True
+
+
+@pytest.mark.skipif(not IS_LINUX, reason="Linux has files in memory")
+def test_token_in_memory_fits_and_lacks_nothing() -> None:
+    token = MemoryToken()
+    try:
+        text = token.path.read_text().strip()
+        assert token.fits(text)
+        assert not token.fits("another")
+        assert (token.is_lacking, token.look()) == (False, "")
+        connection = Connection()
+        token.note_use(connection.end)
+        token.end_replaced()
+        assert not connection.has_ended
+        with pytest.raises(TokenError, match="cannot be rotated"):
+            token.rotate()
+    finally:
+        os.close(token.descriptor)

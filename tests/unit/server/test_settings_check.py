@@ -4,8 +4,15 @@ from typing import Any
 
 import pytest
 
+from openimds.admin import host_rule
 from openimds.errors import ConfigError
-from openimds.server.settings_check import check, check_pki_names, notices
+from openimds.server.settings_check import (
+    LOOPBACK_NAMES,
+    admin_notices,
+    check,
+    check_pki_names,
+    notices,
+)
 from openimds.settings import Settings
 from tests.unit.vm.refused import Refused, refused
 
@@ -33,6 +40,7 @@ def test_specific_public_address_is_not_noticed(public: str) -> None:
     [
         {},
         {"general_burst": 10_000, "identity_per_s": 10_000},
+        {"admin_cert": "c", "admin_key": "k", "admin_client_ca": "a"},
         {"attest_key": "k", "attest_certificates": "c"},
         {"attest_key": "k", "attest_certificates": "c", "attest_crl": ("l",)},
         {"state": "s", "attest_ocsp": ("o",)},
@@ -50,6 +58,27 @@ def test_settings_that_go_together_pass(values: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "values, where, seen, expected, hint",
     [
+        (
+            {"admin_cert": "c"},
+            "admin_cert",
+            "no admin_key beside it",
+            "both or neither",
+            "Set admin_key",
+        ),
+        (
+            {"admin_key": "k"},
+            "admin_key",
+            "no admin_cert beside it",
+            "both or neither",
+            "Set admin_cert",
+        ),
+        (
+            {"admin_client_ca": "a"},
+            "admin_client_ca",
+            "a without admin_cert",
+            "a certificate of the server: only https has client certificates",
+            "Set admin_cert and admin_key",
+        ),
         (
             {"fleet": "f", "document": "d"},
             "--document",
@@ -167,3 +196,43 @@ def test_azures_hosts_are_refused_where_they_could_leak(
 
 def test_azures_hosts_pass_in_a_sandbox() -> None:
     check_pki_names(Settings(pki_names="azure"), is_in_sandbox=True)
+
+
+def test_hook_without_its_program_is_noticed() -> None:
+    assert notices(Settings(event_hook="no-such-program --now")) == [
+        (
+            'the event hook waits: there is no program "no-such-program" that this user may run. '
+            "Install it, or give --event-hook its full path"
+        )
+    ]
+    for hook in ("sh -c 'cat'", "http://127.0.0.1/x", '"', "''", ""):
+        assert notices(Settings(event_hook=hook)) == []
+
+
+@pytest.mark.parametrize(
+    "admin", ["none", "127.0.0.1:8170", "127.9.9.9:1", "[::1]:8170", "localhost:0", "LOCALHOST:1"]
+)
+def test_admin_api_at_loopback_is_not_noticed(admin: str) -> None:
+    assert admin_notices(Settings(admin=admin)) == notices(Settings(admin=admin)) == []
+
+
+@pytest.mark.parametrize(
+    "admin, more",
+    [("0.0.0.0:8170", ""), ("[::]:8170", ""), ("10.0.0.9:1", "10.0.0.9, "), ("box:1", "box, ")],
+)
+def test_names_of_an_admin_api_elsewhere_are_noticed(admin: str, more: str) -> None:
+    own = more.removesuffix(", ")
+    known = ", ".join(["localhost, 127.0.0.1, ::1, imds.example", *([own] if own else [])])
+    names = f"the admin API at {admin} answers to the names {known}; "
+    names += "add others by --admin-hosts NAME"
+    lack = "It speaks http there: a token can be read on its way."
+    (notice,) = notices(Settings(admin=admin, admin_hosts=("imds.example",)))
+    assert notice == f"{names}. {lack} Give it --admin-cert and --admin-key"
+    tls = Settings(
+        admin=admin, admin_hosts=("imds.example",), admin_cert="tls.crt", admin_key="tls.key"
+    )
+    assert admin_notices(tls) == [names]
+
+
+def test_noticed_names_are_those_of_the_host_rule() -> None:
+    assert host_rule.admin_rule(frozenset()).names == {*LOOPBACK_NAMES}

@@ -29,6 +29,17 @@ def test_fleet_file_gives_vms_events_and_a_fingerprint(tmp_path: Path) -> None:
     assert startup.notices == ()
 
 
+def test_old_names_in_files_are_reported(tmp_path: Path) -> None:
+    fleet, scenario = tmp_path / "fleet.yaml", tmp_path / "scenario.yaml"
+    fleet.write_text("vms: {a: {}}\nfaults: [{playbook: throttled, vms: [a], for_s: 5}]")
+    scenario.write_text("events: [{type: Reboot, vms: [a], at_s: 5, noticeS: 5}]")
+    startup = load(Settings(fleet=str(fleet), scenario=str(scenario)))
+    assert startup.notices == (
+        f"{fleet}: old names, which 1.0 no longer reads: faults[0].for_s (now forS)",
+        f"{scenario}: old names, which 1.0 no longer reads: events[0].at_s (now atS)",
+    )
+
+
 def test_scenario_file_adds_its_events(tmp_path: Path) -> None:
     file = tmp_path / "scenario.yaml"
     file.write_text(EVENTS)

@@ -8,7 +8,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from openimds.errors import DuplicateNameError
-from openimds.vm.yaml import load
+from openimds.vm.yaml import dump, load
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 VALUES = st.recursive(
@@ -195,3 +195,11 @@ def test_pyyaml_reads_the_same_value(text: str) -> None:
     except ValueError:
         reject()
     assert repr(value) == repr(yaml.load(text, JUDGE))
+
+
+def test_written_yaml_is_read_as_the_same_value() -> None:
+    value = [{"b": "no", "a": ["1", "2026-11-22", "<<", "ä: x" * 60, "", None, 1.5, True]}, {}, []]
+    text = dump(value)
+    assert load(text) == value
+    assert text.startswith("- b: 'no'\n  a:\n  - '1'\n")
+    assert dump("x") == "x\n"

@@ -17,6 +17,7 @@ from openimds.admin.operation import (
     Tag,
 )
 from openimds.admin.problem import bad_query
+from openimds.admin.roles import Role
 from openimds.admin.services import AdminServices
 from openimds.errors import ConfigError
 from openimds.events.log_format import Moment
@@ -225,6 +226,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/v1/certificates",
         tag=Tag.CERTIFICATES,
+        role=Role.READ,
         summary="List the CA certificates of attested documents",
         handler=list_certificates,
         answers={OK: Content(CertificateList, _EXAMPLE)},
@@ -235,6 +237,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/v1/certificates/hardware",
         tag=Tag.CERTIFICATES,
+        role=Role.READ,
         summary="List the CA certificates that vouch for processors",
         description=(
             "Verifiers of /metadata/THIM/amd/certification and of TD quotes need the roots. The "
@@ -279,6 +282,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/v1/certificates/revocation",
         tag=Tag.CERTIFICATES,
+        role=Role.READ,
         summary="Show the standing of certificates and the lists of revoked ones",
         handler=show_revocation,
         answers={OK: Content(RevocationView, _STANDING)},

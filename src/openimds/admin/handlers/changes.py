@@ -1,10 +1,11 @@
 """The operations on the changes of VMs: the audit log, and the feed."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import msgspec.json
 from msgspec import Raw, Struct
@@ -12,6 +13,8 @@ from msgspec.structs import asdict
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 
+from openimds.admin.guarded_members import redacted
+from openimds.admin.handlers.events import is_entry_shown
 from openimds.admin.operation import (
     BAD,
     EVENT_STREAM,
@@ -25,15 +28,21 @@ from openimds.admin.operation import (
 )
 from openimds.admin.pages import CURSOR, LIMIT, MOST_NUMBER, Page, fitting, number_cursor, read_page
 from openimds.admin.problem import gone
+from openimds.admin.roles import Role, is_admin
 from openimds.admin.services import AdminServices
+from openimds.admin.token_scope import has, scope_of
+from openimds.errors import BAD_JSON
 from openimds.events.log_format import Moment, line
 from openimds.fleet.change_feed import without_bodies
+from openimds.fleet.selection import choose_names
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import Change, Log, LogEntry
 from openimds.parameters import Parameter
+from openimds.vm.selector import Selector
 
 PAGE = 20
 """The number of entries that a feed reads from the store at once."""
+_Show: TypeAlias = Callable[[bytes | None], dict[str, Any] | None]
 _POSITION = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
 
 
@@ -69,8 +78,11 @@ async def list_audit(services: AdminServices, request: Request) -> Answer:
     if since < pruned and CURSOR.read(request):
         raise gone(pruned, "changes", "Begin anew without a cursor, with the oldest kept change")
     page = changes[: min(limit, fitting(map(_size, changes)))]
+    scope = scope_of(request)
     cursor = str(page[-1].revision) if len(changes) > len(page) else None
-    return AuditPage([_audit_entry(change) for change in page], cursor)
+    show = _raw if is_admin(request) else _redacted
+    shown = [change for change in page if has(fleet_service, scope, change.name)]
+    return AuditPage([_audit_entry(change, show) for change in shown], cursor)
 
 
 async def follow_changes(services: AdminServices, request: Request) -> Answer:
@@ -86,7 +98,8 @@ async def follow_changes(services: AdminServices, request: Request) -> Answer:
     if position.number and position.number > fleet_service.last_log_entry:
         position.number = 0
     await _check_kept(fleet_service, position)
-    return EventSourceResponse(_feed(fleet_service, position), ping=15)
+    vms = await VisibleVms.of(fleet_service, scope_of(request))
+    return EventSourceResponse(_visible(_feed(fleet_service, position), vms), ping=15)
 
 
 async def _check_kept(fleet_service: FleetService, position: "FeedPosition") -> None:
@@ -114,10 +127,20 @@ async def _pruned(fleet_service: FleetService, log: Log) -> int:
     return (await fleet_service.call_store(fleet_service.store.span, log)).pruned
 
 
+async def _visible(
+    feed: AsyncGenerator[tuple[Change | LogEntry, ServerSentEvent], None], vms: "VisibleVms"
+) -> AsyncIterator[ServerSentEvent]:
+    """Yield the server-sent events of those items that a token may see."""
+    async with aclosing(feed):
+        async for item, shown in feed:
+            if vms.has(item):
+                yield shown
+
+
 async def _feed(
     fleet_service: FleetService, position: "FeedPosition"
-) -> AsyncIterator[ServerSentEvent]:
-    feed, store = fleet_service.subscribe(), fleet_service.store
+) -> AsyncGenerator[tuple[Change | LogEntry, ServerSentEvent], None]:
+    feed, store = fleet_service.feeds.subscribe(), fleet_service.store
     since, number = position.revision, position.number
     at = FeedPosition(
         fleet_service.revision if since is None else since,
@@ -130,25 +153,55 @@ async def _feed(
             if (at.revision or 0) < await _pruned(fleet_service, Log.CHANGES):
                 return  # Some were pruned meanwhile: the client resumes, and gets 410.
             for change in changes:
-                yield at.advance(change)
+                yield change, at.advance(change)
         while number is not None and (
             entries := await fleet_service.call_store(store.log_entries, at.number, PAGE)
         ):
             if (at.number or 0) < await _pruned(fleet_service, Log.EVENTS):
                 return
             for entry in entries:
-                yield at.advance(entry)
+                yield entry, at.advance(entry)
         while (item := await feed.get()) is not None:
             if not at.is_past(item):
-                yield at.advance(item)
+                yield item, at.advance(item)
         # The reader was too slow, or the server ends: the client resumes with Last-Event-ID.
     finally:
-        fleet_service.unsubscribe(feed)
+        fleet_service.feeds.unsubscribe(feed)
 
 
 def _page(fleet_service: FleetService, revision: int) -> list[Change]:
     """Return the changes after a revision, without the bodies that a feed does not show."""
     return [*map(without_bodies, fleet_service.store.changes(revision, PAGE))]
+
+
+class VisibleVms:
+    """The VMs whose changes a feed shows to its token.
+
+    It shows the change by which a VM leaves the scope or the fleet, and none after it.
+    """
+
+    def __init__(self, service: FleetService, scope: Selector | None, names: Iterable[str]) -> None:
+        """Begin with the names of the VMs that are in the scope."""
+        self._service, self._scope, self._names = service, scope, {*names}
+
+    @classmethod
+    async def of(cls, service: FleetService, scope: Selector | None) -> "VisibleVms":
+        """Return the VMs that are in a scope at present."""
+        return cls(service, scope, await choose_names(service, scope) if scope else ())
+
+    def has(self, item: Change | LogEntry) -> bool:
+        """Tell whether a feed shows a change, or an entry of the event log."""
+        if isinstance(item, LogEntry):
+            return is_entry_shown(self._service, self._scope, item)
+        if self._scope is None:
+            return True
+        if has(self._service, self._scope, item.name):
+            self._names.add(item.name)
+            return True
+        if item.name in self._names:
+            self._names.discard(item.name)
+            return True
+        return False
 
 
 class FeedPosition:
@@ -197,9 +250,14 @@ def _size(change: Change) -> int:
     return len(change.before or b"") + len(change.after or b"")
 
 
-def _audit_entry(change: Change) -> AuditEntry:
-    before, after = _raw(change.before), _raw(change.after)
+def _audit_entry(change: Change, show: _Show) -> AuditEntry:
+    before, after = show(change.before), show(change.after)
     return AuditEntry(**asdict(_change_view(change)), before=before, after=after)
+
+
+def _redacted(body: bytes | None) -> dict[str, Any] | None:
+    """Return a stored JSON object without secret members; None for a damaged one."""
+    return None if body is None or _raw(body) is None else redacted(msgspec.json.decode(body))
 
 
 def _raw(body: bytes | None) -> dict[str, Any] | None:
@@ -208,7 +266,7 @@ def _raw(body: bytes | None) -> dict[str, Any] | None:
         return None
     try:
         is_object = isinstance(msgspec.json.decode(body), dict)
-    except (msgspec.DecodeError, RecursionError, ValueError):
+    except BAD_JSON:
         return None
     return cast("dict[str, Any]", Raw(body)) if is_object else None
 
@@ -222,7 +280,7 @@ _SINCE = QueryParameter(
 _CHANGE = ChangeView(
     revision=1,
     at="2026-11-22T19:54:46.000+00:00",
-    who="api 127.0.0.1",
+    who="api 127.0.0.1 token:local",
     name="web-1",
     kind="put",
     origin="api",
@@ -236,6 +294,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/v1/changes",
         tag=Tag.CHANGES,
+        role=Role.READ,
         summary="Follow changes of VMs and steps of scheduled events",
         description="Server-sent events: `change` for a VM, `event` with an entry of the event "
         "log. Last-Event-ID or `since` continues a feed; 410 if entries after that position were "
@@ -251,7 +310,10 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/v1/audit",
         tag=Tag.CHANGES,
+        role=Role.READ,
         summary="List the changes of VMs with before and after, oldest first",
+        description="With a token that is bound to VMs, a page may have fewer items than `limit`, "
+        "or none, before the last one: only `next: null` ends the list.",
         handler=list_audit,
         answers={OK: Content(AuditPage, AuditPage([_ENTRY], None))},
         problems=(BAD, HTTPStatus.GONE, STORE),

@@ -23,6 +23,7 @@ from openimds.admin.operation import (
     Tag,
 )
 from openimds.admin.problem import ProblemError
+from openimds.admin.roles import Role
 from openimds.admin.services import AdminServices
 from openimds.events.clock import CLOCK, Clock
 from openimds.events.log_format import Moment, date_of
@@ -77,6 +78,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/v1/clock",
         tag=Tag.CLOCK,
+        role=Role.READ,
         summary="Return the clock of guests",
         handler=get_clock,
         answers={OK: Content(ClockView, _CLOCK_VIEW)},
@@ -86,6 +88,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="POST",
         path="/v1/clock",
         tag=Tag.CLOCK,
+        role=Role.OPERATE,
         summary="Set the clock of guests, advance it, or change its speed",
         description="The server has to run with --virtual-clock; else it answers 409.",
         handler=set_clock,

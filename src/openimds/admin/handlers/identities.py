@@ -25,11 +25,15 @@ from openimds.admin.operation import (
 )
 from openimds.admin.pages import CURSOR, LIMIT, Page, decode_cursor, encode_cursor
 from openimds.admin.problem import bad_query, no_vm
+from openimds.admin.roles import Role
+from openimds.admin.selection import SELECTION, query_selector
 from openimds.admin.services import AdminServices, KeyTimes
 from openimds.errors import ConfigError
 from openimds.events.log_format import Moment
-from openimds.fleet.service import FleetService, decode_vm
+from openimds.fleet.selection import choose_names
+from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import StoredVm
+from openimds.fleet.stored_bodies import decode_vm
 from openimds.parameters import Parameter, read_base_url
 from openimds.vm.claims import claims_in_token
 from openimds.vm.identities import FORGE, SOURCES, principals, user_ids
@@ -97,6 +101,8 @@ async def list_identities(services: AdminServices, request: Request) -> Answer:
     """List the identities of all VMs by pages."""
     limit, fleet_service = LIMIT.read(request), services.fleet_service
     cursor = decode_cursor(request, _Cursor, _Cursor("", 0))
+    selector = query_selector(request)
+    chosen = {*await choose_names(fleet_service, selector)} if selector else None
     identities = await _rest_of_vm(fleet_service, cursor)
     after = cursor.vm
     # One identity more than the limit shows that there is another page.
@@ -105,9 +111,15 @@ async def list_identities(services: AdminServices, request: Request) -> Answer:
         if not page:
             break
         after = page[-1].name
-        served = [vm for vm in page if not fleet_service.fleet_index.reason_of(vm.name)]
+        served = [
+            vm
+            for vm in page
+            if (chosen is None or vm.name in chosen)
+            and not fleet_service.fleet_index.reason_of(vm.name)
+        ]
         is_unsafe = fleet_service.unsafe_claims
-        identities += await asyncio.to_thread(_identities_of_all, served, is_unsafe=is_unsafe)
+        most = limit + 1 - len(identities)
+        identities += await asyncio.to_thread(_identities_of_all, served, most, is_unsafe=is_unsafe)
     shown = identities[:limit]
     if len(identities) <= limit:
         return IdentityPage(shown, None)
@@ -188,12 +200,14 @@ async def _rest_of_vm(fleet_service: FleetService, cursor: _Cursor) -> list[Iden
     return identities_of(stored, is_unsafe=fleet_service.unsafe_claims)[cursor.count :]
 
 
-def _identities_of_all(page: list[StoredVm], *, is_unsafe: bool) -> list[IdentityView]:
-    return [
-        identity
-        for stored in _likely(page)
-        for identity in identities_of(stored, is_unsafe=is_unsafe)
-    ]
+def _identities_of_all(page: list[StoredVm], most: int, *, is_unsafe: bool) -> list[IdentityView]:
+    """Return the identities of a page's first VMs, at least `most` if there are."""
+    identities: list[IdentityView] = []
+    for stored in _likely(page):
+        identities += identities_of(stored, is_unsafe=is_unsafe)
+        if len(identities) >= most:
+            break
+    return identities
 
 
 def _likely(page: list[StoredVm]) -> Iterator[StoredVm]:
@@ -290,13 +304,14 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=list_identities,
         answers={OK: Content(IdentityPage, _IDENTITIES)},
         problems=(BAD, STORE),
-        queries=(LIMIT, CURSOR),
+        queries=(LIMIT, CURSOR, *SELECTION),
     ),
     Operation(
         name="list_keys",
         method="GET",
         path="/v1/keys",
         tag=Tag.IDENTITIES,
+        role=Role.READ,
         summary="List the keys that sign tokens, the one in use first",
         description="Names and times alone; no key material.",
         handler=list_keys,

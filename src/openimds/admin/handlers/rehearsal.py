@@ -21,6 +21,7 @@ from openimds.admin.operation import (
     Operation,
     Tag,
 )
+from openimds.admin.roles import Role
 from openimds.admin.services import AdminServices
 from openimds.events.log_format import Moment, date_of
 from openimds.facts.generations import STEPS
@@ -102,6 +103,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/v1/certificates/rehearsal",
         tag=Tag.CERTIFICATES,
+        role=Role.READ,
         summary="Show the walk through the generations of certificates",
         handler=show_rehearsal,
         answers={OK: Content(RehearsalView, _EXAMPLE)},

@@ -27,6 +27,7 @@ from openimds.admin.operation import (
 )
 from openimds.admin.pages import Page
 from openimds.admin.problem import not_found
+from openimds.admin.roles import Role
 from openimds.admin.services import AdminServices
 from openimds.errors import ConfigError
 from openimds.events.log_format import Moment, date_of
@@ -141,6 +142,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/v1/scenarios",
         tag=Tag.EVENTS,
+        role=Role.READ,
         summary="List the scenarios that were begun",
         handler=list_scenarios,
         answers={OK: Content(ScenarioPage, ScenarioPage([_SCENARIO_VIEW], None))},
@@ -150,6 +152,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="POST",
         path="/v1/scenarios",
         tag=Tag.EVENTS,
+        role=Role.OPERATE,
         summary="Begin a scenario now",
         description="An earlier scenario of the same name ends.",
         handler=begin_scenario,
@@ -165,6 +168,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="DELETE",
         path="/v1/scenarios/{name}",
         tag=Tag.EVENTS,
+        role=Role.OPERATE,
         summary="End a scenario; its events stay",
         handler=end_scenario,
         answers={GONE: None},

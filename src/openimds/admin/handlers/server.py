@@ -1,15 +1,19 @@
 """The operations on the server itself: its token, its health, its metrics, its description."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec.json
 from msgspec import UNSET, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from openimds.admin.metrics import FINDINGS, exposition
+from openimds.admin.auth import own_end
+from openimds.admin.metrics import FINDINGS, exposition, exposition_for
 from openimds.admin.openapi import INFO, OPENAPI_VERSION
 from openimds.admin.operation import JSON, OK, STORE, Answer, Content, Operation, Tag
+from openimds.admin.roles import Role
 from openimds.admin.services import AdminServices
 from openimds.fleet.quarantine import MOST_DETAILED, summary
 from openimds.fleet.store.port import StoreError
@@ -39,9 +43,12 @@ class Readiness(Struct, frozen=True):
     detail: str | UnsetType = UNSET
 
 
-async def rotate_token(services: AdminServices, _: Request) -> Answer:
-    """Write a new token into the token file."""
+async def rotate_token(services: AdminServices, request: Request) -> Answer:
+    """Write a new token into its file; end connections of the old one."""
+    # First: the next request, too, ends the connections as soon as it finds the new file.
+    services.token.spare(own_end(request))
     await asyncio.to_thread(services.token.rotate)
+    services.token.end_replaced()
     return TokenFile(str(services.token.path))
 
 
@@ -70,16 +77,24 @@ async def get_readiness(services: AdminServices, _: Request) -> Answer:
     )
 
 
-async def get_metrics(services: AdminServices, _: Request) -> Answer:
+async def get_metrics(services: AdminServices, request: Request) -> Answer:
     """Return the metrics."""
-    findings = await services.recording.findings()
-    body = exposition({**await services.metrics.samples(), FINDINGS: findings})
-    return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
+    samples = {**await services.metrics.samples(), FINDINGS: await services.recording.findings()}
+    # Thousands of hosts take long. Copies, because the parts of the server count on meanwhile.
+    copies = {name: {**one} if isinstance(one, Mapping) else one for name, one in samples.items()}
+    accept = request.headers.get("accept", "")
+    text = await asyncio.to_thread(exposition_for, copies, accept)
+    return Response(text.body, media_type=text.media)
 
 
 async def get_openapi(_: AdminServices, request: Request) -> Answer:
-    """Return the description of the API, which the application makes of all its operations."""
-    return Response(request.app.state.openapi(), media_type=JSON)
+    """Return the description of the API; its server is the URL of the request.
+
+    The application makes the rest of all its operations, once.
+    """
+    url = f"{request.url.scheme}://{request.headers['host'].strip()}"
+    servers = msgspec.json.encode({"servers": [{"url": url}]})
+    return Response(servers[:-1] + b"," + request.app.state.openapi()[1:], media_type=JSON)
 
 
 def _metrics() -> str:
@@ -93,7 +108,8 @@ OPERATIONS: tuple[Operation, ...] = (
         path="/v1/token",
         tag=Tag.SERVER,
         summary="Make a new admin token",
-        description="The token file holds it. The token of this request ends.",
+        description="The token file holds it. The token of this request ends, with the other "
+        "connections that showed it, feeds among them.",
         handler=rotate_token,
         answers={OK: Content(TokenFile, TokenFile("/var/lib/openimds/admin-token"))},
         problems=(STORE,),
@@ -127,22 +143,25 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/metrics",
         tag=Tag.SERVER,
+        role=Role.READ,
         summary="Return the metrics in Prometheus' text format",
         handler=get_metrics,
         answers={OK: Content(str, _metrics, ("text/plain",))},
-        is_open=True,
+        is_open_on_loopback=True,
     ),
     Operation(
         name="get_openapi",
         method="GET",
         path="/openapi.json",
         tag=Tag.SERVER,
+        role=Role.READ,
         summary="Return this description",
         handler=get_openapi,
         answers={
             OK: Content(
                 dict[str, Any],
                 {
+                    "servers": [{"url": "http://127.0.0.1:8170"}],
                     "openapi": OPENAPI_VERSION,
                     "info": INFO,
                     "tags": [],
@@ -151,6 +170,6 @@ OPERATIONS: tuple[Operation, ...] = (
                 },
             )
         },
-        is_open=True,
+        is_open_on_loopback=True,
     ),
 )

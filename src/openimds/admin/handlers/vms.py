@@ -1,7 +1,6 @@
 """The operations on VMs: read the request, call the fleet service, answer."""
 
 import asyncio
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -10,7 +9,15 @@ from msgspec import UNSET, Struct, UnsetType
 from starlette.requests import Request
 from starlette.responses import Response
 
-from openimds.admin.auth import body_of, caller
+from openimds.admin.auth import body_of
+from openimds.admin.guarded_members import (
+    REDACTED,
+    REDACTED_HEADER,
+    check_unguarded,
+    redacted,
+    replaceable_revision,
+    without_secrets,
+)
 from openimds.admin.operation import (
     BAD,
     CHANGED,
@@ -31,15 +38,17 @@ from openimds.admin.operation import (
     QueryParameter,
     Tag,
 )
-from openimds.admin.pages import CURSOR, LIMIT, decode_cursor, encode_cursor, fitting, read_page
 from openimds.admin.problem import ProblemError, bad_query, no_vm
+from openimds.admin.roles import Role, caller, is_admin
 from openimds.admin.services import AdminServices
-from openimds.admin.vm_types import READ_ONLY, VmInput, VmPage, VmView
+from openimds.admin.token_scope import check_stays
+from openimds.admin.vm_types import READ_ONLY, VmInput, VmView
 from openimds.errors import ConfigError
 from openimds.facts.versions import NEWEST
-from openimds.fleet.index import VmEntry
-from openimds.fleet.service import FleetService, decode_vm
+from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import StoredVm
+from openimds.fleet.stored_bodies import decode_vm
+from openimds.fleet.vm_entry import VmEntry
 from openimds.parameters import Parameter
 from openimds.protocol.dialect import catalog_of
 from openimds.protocol.handle import instance_document
@@ -55,36 +64,13 @@ _VERSION = QueryParameter(
 )
 
 
-async def list_vms(services: AdminServices, request: Request) -> Answer:
-    """List the VMs by pages."""
-    limit = LIMIT.read(request)
-    after = decode_cursor(request, str, "")
-    fleet_service = services.fleet_service
-    read = partial(read_page, fleet_service.store.page, place=_name_of, size=_size_of)
-    stored: list[StoredVm] = await fleet_service.call_store(read, after, limit)
-    page = stored[: min(limit, fitting(map(_size_of, stored)))]
-    cursor = encode_cursor(page[-1].name) if len(stored) > len(page) else None
-    # The stored bodies are JSON: a page is joined from them, without decoding.
-    items = b",".join(_body(vm, fleet_service) for vm in page)
-    body = b'{"items":[' + items + b'],"next":' + msgspec.json.encode(cursor) + b"}"
-    return Response(body, media_type=JSON)
-
-
-def _name_of(vm: StoredVm) -> str:
-    return vm.name
-
-
-def _size_of(vm: StoredVm) -> int:
-    return len(vm.body)
-
-
 async def get_vm(services: AdminServices, request: Request) -> Answer:
     """Return a VM, or 304 if the caller has its revision."""
     stored = await _stored(services.fleet_service, request.path_params["name"])
     tags = request.headers.get("if-none-match", "")
     if _etag(stored) in _list(tags) or tags.strip() == "*":
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": _etag(stored)})
-    return _vm_response(stored, services.fleet_service)
+    return _vm_response(stored, services.fleet_service, request)
 
 
 async def put_vm(services: AdminServices, request: Request) -> Answer:
@@ -94,25 +80,31 @@ async def put_vm(services: AdminServices, request: Request) -> Answer:
     expected = _expected_revision(request)
     if request.headers.get("if-match", "").strip() == "*":
         expected = (await _matched(fleet_service, name)).revision
+    if not is_admin(request):
+        check_unguarded(members)
+        expected = await replaceable_revision(fleet_service, name, expected)
     vm = parse_vm(name, members, is_stored=True)
     entry: VmEntry[Any] | None = fleet_service.fleet_index.by_name.get(name)
     is_old = entry is not None and has_old_parts(name, vm.identities.user)
     check_new_parts(vm, entry.vm if entry and is_old else None)
     work = fleet_service.put(vm, caller(request), expected)
     stored, is_new = await asyncio.shield(work)
-    return _vm_response(stored, fleet_service, CREATED if is_new else OK)
+    return _vm_response(stored, fleet_service, request, CREATED if is_new else OK)
 
 
 async def patch_vm(services: AdminServices, request: Request) -> Answer:
     """Change a VM by a merge patch."""
     name = request.path_params["name"]
     patch = _members(await body_of(request), name)
+    if not is_admin(request):
+        check_unguarded(patch)
+    check_stays(request, patch)
     expected = _expected_revision(request)
     work = services.fleet_service.patch(name, patch, caller(request), expected)
     stored = await asyncio.shield(work)
     if stored is None:
         raise no_vm(name)
-    return _vm_response(stored, services.fleet_service)
+    return _vm_response(stored, services.fleet_service, request)
 
 
 async def delete_vm(services: AdminServices, request: Request) -> Answer:
@@ -138,7 +130,11 @@ async def get_document(services: AdminServices, request: Request) -> Answer:
         expected = f"a general api-version such as {', '.join(served.newest_first)}"
         raise bad_query(ConfigError("api-version", f'"{version}"', expected))
     document = instance_document(vm, version)
-    return Response(document, media_type=JSON)
+    if is_admin(request):
+        return Response(document, media_type=JSON)
+    left, hidden = without_secrets(msgspec.json.decode(document))
+    headers = {REDACTED_HEADER: ", ".join(hidden)} if hidden else None
+    return Response(msgspec.json.encode(left), headers=headers, media_type=JSON)
 
 
 async def _matched(fleet_service: FleetService, name: str) -> StoredVm:
@@ -169,12 +165,15 @@ class _VmHead(Struct):
     quarantined: str | UnsetType = UNSET
 
 
-def _body(stored: StoredVm, fleet_service: FleetService) -> bytes:
+def vm_body(stored: StoredVm, fleet_service: FleetService, *, is_whole: bool) -> bytes:
+    """Return a stored VM as JSON; unless it `is_whole`, without secret members."""
     reason = fleet_service.fleet_index.reason_of(stored.name)
     head = msgspec.json.encode(
         _VmHead(stored.name, stored.revision, stored.origin, reason or UNSET)
     )
     rest = _members_or_none(stored) if reason else stored.body[1:]
+    if not is_whole:
+        rest = msgspec.json.encode(redacted(msgspec.json.decode(b"{" + rest)))[1:]
     return head[:-1] + (b"" if rest == b"}" else b",") + rest
 
 
@@ -188,18 +187,23 @@ def _members_or_none(stored: StoredVm) -> bytes:
 
 
 def _vm_response(
-    stored: StoredVm, fleet_service: FleetService, status: HTTPStatus = OK
+    stored: StoredVm, fleet_service: FleetService, request: Request, status: HTTPStatus = OK
 ) -> Response:
-    return Response(_body(stored, fleet_service), status, {"ETag": _etag(stored)}, JSON)
+    body = vm_body(stored, fleet_service, is_whole=is_admin(request))
+    return Response(body, status, {"ETag": _etag(stored)}, JSON)
 
 
 def _members(body: bytes, name: str) -> dict[str, object]:
-    """Return the object in a body without the members that are read-only.
+    """Return the object in a body, as `checked_members` does."""
+    return checked_members(decode(body, "body.json"), name)
+
+
+def checked_members(members: object, name: str) -> dict[str, object]:
+    """Return an object of the body without the members that are read-only.
 
     Raises:
-        ConfigError, ProblemError: no JSON object, or one with another name.
+        ProblemError: it is no JSON object, has another name, or lacks what a reader did not see.
     """
-    members = decode(body, "body.json")
     if not isinstance(members, dict):
         raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "The body must be a JSON object")
     if members.get("name", name) != name:
@@ -207,6 +211,12 @@ def _members(body: bytes, name: str) -> dict[str, object]:
             HTTPStatus.UNPROCESSABLE_ENTITY,
             f"name: saw {msgspec.json.encode(members['name']).decode()}, expected the name in the "
             "path; compute.name is the name that the document shows",
+        )
+    if members.get(REDACTED):
+        raise ProblemError(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"{REDACTED}: this VM was read by a token that does not see these members, which the "
+            "body would remove. Read it with a token of the role admin",
         )
     return {key: value for key, value in members.items() if key not in READ_ONLY}
 
@@ -247,8 +257,8 @@ _EXAMPLE = {
     "compute": {"vmSize": "Standard_D2s_v5", "location": "westeurope", "tags": {"env": "prod"}},
     "reach": {"address": ["10.0.0.4"]},
 }
-_VIEW = {"name": "web-1", "revision": 1, "origin": "api", **_EXAMPLE}
-_VM = Content(VmView, _VIEW)
+EXAMPLE_VIEW = {"name": "web-1", "revision": 1, "origin": "api", **_EXAMPLE}
+_VM = Content(VmView, EXAMPLE_VIEW)
 
 
 def _document() -> object:
@@ -258,23 +268,15 @@ def _document() -> object:
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
-        name="list_vms",
-        method="GET",
-        path="/v1/vms",
-        tag=Tag.VMS,
-        summary="List the VMs in the order of their names",
-        handler=list_vms,
-        answers={OK: Content(VmPage, {"items": [_VIEW], "next": None})},
-        problems=(BAD, STORE),
-        queries=(LIMIT, CURSOR),
-    ),
-    Operation(
         name="get_vm",
         method="GET",
         path="/v1/vms/{name}",
         tag=Tag.VMS,
+        role=Role.READ,
         summary="Return a VM",
-        description="The body is that of a VM in a fleet file, with name, revision and origin.",
+        description="The body is that of a VM in a fleet file, with name, revision and origin. "
+        "Below the role `admin`, `redacted` names the members that are left out: secrets, "
+        "identities, reach.",
         handler=get_vm,
         answers={OK: _VM, HTTPStatus.NOT_MODIFIED: None},
         problems=(NONE, STORE),
@@ -286,6 +288,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="PUT",
         path="/v1/vms/{name}",
         tag=Tag.VMS,
+        role=Role.OPERATE,
         summary="Make or replace a VM",
         description="The body is that of a VM in a fleet file. `If-None-Match: *` makes a VM only "
         "if there is none; `If-Match` replaces a revision alone.",
@@ -301,6 +304,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="PATCH",
         path="/v1/vms/{name}",
         tag=Tag.VMS,
+        role=Role.OPERATE,
         summary="Change a VM by a JSON merge patch (RFC 7396)",
         description="Members in the body replace those of the VM; null removes a member.",
         handler=patch_vm,
@@ -327,6 +331,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/v1/vms/{name}/document",
         tag=Tag.VMS,
+        role=Role.READ,
         summary="Return the instance document that the VM itself gets",
         handler=get_document,
         answers={OK: Content(dict[str, Any], _document)},

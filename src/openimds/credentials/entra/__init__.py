@@ -2,10 +2,10 @@
 
 Rules of the room. A VM outside Azure can call Azure if its operator lends it an identity. This room
 fetches that identity's tokens from Entra (`client`) and translates Entra's refusals into those that
-IMDS passes on (`errors`). A tenant never waits for the directory of another (`bulkheads`), and a
-fetch that has just failed is not repeated (`failures`). Identity selection, limits per VM, caching
-and the response body stay where they are: the other rooms know the port `tokens.cache.TokenSource`
-and nothing behind it.
+IMDS passes on (`errors`); `token_texts` writes and reads the tokens. A tenant never waits for the
+directory of another (`bulkheads`), and a fetch that has just failed is not repeated (`failures`).
+Identity selection, limits per VM, caching and the response body stay where they are: the other
+rooms know the port `tokens.cache.TokenSource` and nothing behind it.
 
 azure-identity is an extra. It is imported only here, in a thread, by the first fetch: a server
 without such identities neither needs nor loads it.

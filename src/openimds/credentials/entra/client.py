@@ -3,16 +3,13 @@
 import asyncio
 import logging
 import os
-import re
 import time
-from base64 import urlsafe_b64decode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import msgspec.json
 from msgspec import Struct
 
 from openimds.credentials.entra.bulkheads import THREADS, Bulkheads
@@ -26,10 +23,11 @@ from openimds.credentials.entra.errors import (
     retry_after_s,
 )
 from openimds.credentials.entra.failures import FailureMemory
+from openimds.credentials.entra.token_texts import assertion, not_before_s, redacted
 from openimds.errors import ConfigError
 from openimds.facts.clouds import CLOUDS
 from openimds.facts.tokens import SKEW_S
-from openimds.protocol.access_token import issuers
+from openimds.log.events import ENTRA_FAILED, ENTRA_LACKS
 from openimds.protocol.pending import AccessToken, Failed, PendingToken
 
 if TYPE_CHECKING:
@@ -42,9 +40,6 @@ ENTRA_UNCONFIGURED = (
     "identities with source: entra get status 500 until a method is set. Set entra to federation, "
     "service-principal or az"
 )
-AUDIENCE = "api://AzureADTokenExchange"
-"""The audience of a client assertion, the token by which an identity authenticates to Entra."""
-ASSERTION_S = 600
 TIMEOUT_S = 10.0
 FAILURE_S = 5.0
 """The time for which the same request gets the same failure without another fetch, in seconds."""
@@ -314,7 +309,11 @@ class EntraClient:
         self._quiet_until_s, self._unreported = now_s + QUIET_S, 0
         secrets = [os.environ.get(name, "") for name in _SECRETS]
         sentence = f"no token from Entra for {pending.vm}, {pending.resource}: {reason}"
-        self._notify(redacted(sentence, secrets) + more)
+        self._notify(
+            ENTRA_FAILED.message(
+                redacted(sentence, secrets) + more, vm=pending.vm, resource=pending.resource
+            )
+        )
 
 
 class UnconfiguredEntra:
@@ -332,29 +331,12 @@ class UnconfiguredEntra:
         """Return Azure's answer for a directory that does not respond."""
         if not self._is_reported:
             self._is_reported = True
-            self._notify(ENTRA_UNCONFIGURED)
+            self._notify(ENTRA_LACKS.message(ENTRA_UNCONFIGURED))
         return _SERVER_ERROR
 
     def withdraw(self, _pending: PendingToken) -> bool:
         """Return false: no fetch waits here."""
         return False
-
-
-def assertion(pending: PendingToken, issuer: str, now_s: float) -> dict[str, object]:
-    """Return the claims of the client assertion by which an identity authenticates to Entra.
-
-    Entra compares iss, sub and aud with the federated credential of the application or identity.
-    """
-    identity, issued_s = pending.identity, int(now_s)
-    return {
-        "aud": AUDIENCE,
-        "iss": issuers(identity.tenant_id, pending.cloud, issuer)[1],
-        "iat": issued_s,
-        "nbf": issued_s - SKEW_S,
-        "exp": issued_s + ASSERTION_S,
-        "sub": identity.object_id,
-        "tid": identity.tenant_id,
-    }
 
 
 def _require(method: str) -> None:
@@ -383,31 +365,3 @@ def _is_installed() -> bool:
         return find_spec("azure.identity") is not None
     except ModuleNotFoundError:  # The package azure itself is missing.
         return False
-
-
-_MAX_LINE = 500
-_JWT = re.compile(r"eyJ[\w-]+(\.[\w-]*)*")
-_HIDDEN = "***"
-
-
-class _Claims(Struct):
-    nbf: int
-
-
-def not_before_s(token: str, now_s: float) -> int:
-    """Return a token's nbf; for an unreadable token, the nbf that Azure would choose now."""
-    try:
-        body = token.split(".")[1]
-        text = urlsafe_b64decode(body + "=" * (-len(body) % 4))
-        return msgspec.json.decode(text, type=_Claims).nbf
-    except (IndexError, ValueError, msgspec.DecodeError):
-        return int(now_s) - SKEW_S
-
-
-def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return a text as one printable line without tokens and secrets, at most 500 characters."""
-    for secret in secrets:
-        text = text.replace(secret, _HIDDEN) if secret else text
-    printable = "".join(char if char.isprintable() else " " for char in _JWT.sub(_HIDDEN, text))
-    line = " ".join(printable.split()).rstrip(".")
-    return line if len(line) <= _MAX_LINE else line[: _MAX_LINE - 1] + "…"

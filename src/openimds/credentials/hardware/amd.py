@@ -20,16 +20,15 @@ from cryptography.x509.oid import NameOID
 from msgspec import Struct
 
 from openimds.credentials.hardware.holders import (
-    Holder,
     date,
     name_of,
-    open_holder,
     open_lasting,
     place_of,
     start_certificate,
     with_authority,
 )
 from openimds.credentials.keys.files import new_key
+from openimds.credentials.keys.holders import Holder, open_holder
 from openimds.credentials.pki.der import integer, write
 from openimds.facts.confidential import AMD_BITS, AmdProduct
 

@@ -1,4 +1,4 @@
-"""A private key with its certificate, in one file that its owner alone can read."""
+"""The opening of a processor maker's chain, and the common parts of its certificates."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -6,41 +6,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
 from cryptography.x509.oid import NameOID
-from msgspec import Struct
 
-from openimds.credentials.keys.files import (
-    KeyFileError,
-    UnwritableFileError,
-    plain_reason,
-    read_file,
-    write_file,
-)
-from openimds.private_files import mode_of, open_bits
-
-_REMEDY = (
-    "Restore the file from a backup, or remove it and the others of its folder: new ones are made, "
-    "and verifiers need the new root"
-)
-
+from openimds.credentials.keys.files import lasting
 
 Chain = TypeVar("Chain")
-
-
-class Holder(Struct, frozen=True):
-    """A private key, and the certificate of its public half."""
-
-    key: RSAPrivateKey | EllipticCurvePrivateKey
-    certificate: x509.Certificate
 
 
 def open_lasting(
@@ -58,62 +28,8 @@ def open_lasting(
         KeyFileError: a file of the folder cannot be used, or its chain not completed.
     """
     is_new = folder is not None and not (folder / f"{root}.pem").exists()
-    try:
-        return open_chain(folder)
-    except UnwritableFileError as error:
-        if report is None or not is_new:
-            raise
-        chain = open_chain(None)
-        report(
-            f"{error}: evidence of processors is signed by keys in memory, and no longer verifies "
-            "after a restart. Free space on the disk, then restart"
-        )
-        return chain
-
-
-def open_holder(folder: Path | None, name: str, make: Callable[[], Holder]) -> Holder:
-    """Return the holder in a file of a folder; make a missing one.
-
-    Without a folder the holder ends with the process.
-
-    Raises:
-        KeyFileError: the file cannot be read or written, others may read it, or it does not hold a
-            key with its certificate.
-    """
-    if folder is None:
-        return make()
-    path = folder / f"{name}.pem"
-    try:
-        text, status = read_file(path)
-    except FileNotFoundError:
-        holder = make()
-        key = holder.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        write_file(path, key + holder.certificate.public_bytes(Encoding.PEM))
-        return holder
-    if open_bits(status):
-        raise KeyFileError(
-            f"{path}: saw the mode {mode_of(status)}, expected 0600: others can read this "
-            f"private key. Type chmod 600 {path} if nobody has read it, else remove the folder: a "
-            "new root is made"
-        )
-    try:
-        key_in_file = load_pem_private_key(text, None)
-        certificate = x509.load_pem_x509_certificate(text)
-    except (ValueError, TypeError) as error:
-        raise _unfit(path, plain_reason(error) or "not readable") from None
-    if not isinstance(key_in_file, RSAPrivateKey | EllipticCurvePrivateKey):
-        raise _unfit(path, "a key of another kind")
-    if _public(key_in_file) != _public(certificate):
-        raise _unfit(path, "the certificate of another key")
-    return Holder(key_in_file, certificate)
-
-
-def _public(of: RSAPrivateKey | EllipticCurvePrivateKey | x509.Certificate) -> bytes:
-    return of.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
-def _unfit(path: Path, seen: str) -> KeyFileError:
-    return KeyFileError(f"{path}: saw {seen}, expected a key and its certificate in PEM. {_REMEDY}")
+    loss = "evidence of processors is signed by keys in memory, and no longer verifies"
+    return lasting(open_chain, folder, report if is_new else None, loss)
 
 
 # The parts that the certificates of both makers have.

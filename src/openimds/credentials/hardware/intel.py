@@ -24,12 +24,10 @@ from cryptography.x509.oid import NameOID
 from msgspec import Struct
 
 from openimds.credentials.hardware.holders import (
-    Holder,
     crl_address,
     date,
     key_usage,
     name_of,
-    open_holder,
     open_lasting,
     place_of,
     start_certificate,
@@ -41,6 +39,7 @@ from openimds.credentials.hardware.quote import (
     signed_part,
     whole,
 )
+from openimds.credentials.keys.holders import Holder, open_holder
 from openimds.credentials.pki.der import OCTET_STRING, integer, oid, sequence, write
 from openimds.facts.confidential import CPU_SVN, FMSPC, PCE_ID, PCE_SVN
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import (
@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from openimds import private_files
 from openimds.errors import Error
+from openimds.log.events import CREDENTIALS_TROUBLE
 from openimds.private_files import mode_of, open_bits
 
 KEY_BITS = 2048
@@ -22,6 +23,8 @@ _EXPONENT = 65537
 OTHERS = 0o077 if os.name == "posix" else 0
 """Windows has no such bits: the access list of the user's profile counts."""
 _REPLACE = "remove it: a new key is made, and signatures by the old one no longer verify"
+
+T = TypeVar("T")
 
 MakeKey: TypeAlias = Callable[[], RSAPrivateKey]
 """A source of new keys."""
@@ -101,13 +104,29 @@ def write_file(path: Path, text: bytes) -> None:
 
     Raises:
         UnwritableFileError: the disk is full, read-only, or fails.
-        KeyFileError: the file cannot be written for another reason, such as its owner.
+        KeyFileError: the file cannot be written for another reason, such as its owner or mirror.
     """
     try:
         private_files.write(path, text)
     except OSError as error:
         kind = UnwritableFileError if private_files.is_of_disk(error) else KeyFileError
         raise kind(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    except private_files.MirrorError as error:
+        raise KeyFileError(f"{path}: {error}") from None
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file if it is there.
+
+    Raises:
+        KeyFileError: it cannot be removed.
+    """
+    try:
+        private_files.remove(path)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    except private_files.MirrorError as error:
+        raise KeyFileError(f"{path}: {error}") from None
 
 
 def _unfit(path: Path, seen: str, otherwise: str) -> KeyFileError:
@@ -115,3 +134,27 @@ def _unfit(path: Path, seen: str, otherwise: str) -> KeyFileError:
         f"{path}: saw {seen}, expected an RSA private key in PEM. Restore the file from a backup, "
         f"or {otherwise}"
     )
+
+
+def lasting(
+    make: Callable[[Path | None], T],
+    path: Path | None,
+    report: Callable[[str], object] | None,
+    loss: str,
+) -> T:
+    """Make keys in a folder or file, on a full disk in memory.
+
+    `report` gets a message with the loss after a restart.
+
+    Raises:
+        UnwritableFileError: the disk is full, and there is no `report`.
+        KeyFileError: as `make`.
+    """
+    try:
+        return make(path)
+    except UnwritableFileError as error:
+        if report is None:
+            raise
+        made = make(None)
+        report(CREDENTIALS_TROUBLE.message(private_files.in_memory(error, loss)))
+        return made

@@ -23,10 +23,11 @@ from openimds.credentials.keys.files import (
     KEY_BITS,
     KeyFileError,
     MakeKey,
-    UnwritableFileError,
+    lasting,
     new_key,
     read_file,
     read_key,
+    remove_file,
     write_file,
     write_key,
 )
@@ -139,6 +140,19 @@ class Keyring:
         """Return names and times of the published keys, newest first; make no key."""
         return tuple(self._info(entry.row) for entry in self._published(self._keys, now_s))
 
+    def ends(self) -> dict[tuple[str, ...], float]:
+        """Return the ends of the keys by kid and use, in seconds since 1970.
+
+        The current one signs until its age; retired ones are published for those who verify.
+        """
+        infos = [self._info(entry.row) for entry in self._keys]
+        return {
+            (info.kid, "sign" if info.until_s is None else "verify"): (
+                info.began_s + LIFE_S if info.until_s is None else info.until_s
+            )
+            for info in infos
+        }
+
     def _info(self, row: "_KeyRow") -> KeyInfo:
         until_s = None if row.retired_s is None else row.retired_s + self._overlap_s
         return KeyInfo(row.kid, row.began_s, row.retired_s, until_s)
@@ -192,17 +206,13 @@ class Keyring:
 
     def _add_first_key(self, now_s: float) -> None:
         """Make the first key; keep it in memory on a full disk."""
-        try:
+
+        def add(folder: Path | None) -> None:
+            self._folder = folder
             self._add_key(now_s)
-        except UnwritableFileError as error:
-            if self.report is None:
-                raise
-            self._folder = None
-            self._add_key(now_s)
-            self.report(
-                f"{error}: tokens are signed by a key in memory, and no longer verify after a "
-                "restart. Free space on the disk, then restart"
-            )
+
+        loss = "tokens are signed by a key in memory, and no longer verify"
+        lasting(add, self._folder, self.report, loss)
 
     def _add_key(self, now_s: float) -> None:
         key = (self._make_key or new_key)()
@@ -229,8 +239,8 @@ class Keyring:
             named = _KEY_FILE.fullmatch(path.name)
             if named and named["kid"] not in kids:
                 # A file that stays behind signs nothing; the next change tries again.
-                with suppress(OSError):
-                    path.unlink()
+                with suppress(KeyFileError):
+                    remove_file(path)
 
 
 def kid_of(key: RSAPublicKey) -> str:

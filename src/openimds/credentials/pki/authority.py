@@ -13,7 +13,6 @@ from msgspec import structs
 from openimds.credentials.keys.files import KEY_BITS, KeyFileError, MakeKey
 from openimds.credentials.pki.certificate_info import (
     CertificateInfo,
-    common_name,
     is_root,
     number_after,
     pem,
@@ -28,21 +27,21 @@ from openimds.credentials.pki.certificates import (
 from openimds.credentials.pki.chain import Chain, ChainLocation, ExternalCa
 from openimds.credentials.pki.chain_files import next_intermediate, next_root, open_chain, read_old
 from openimds.credentials.pki.extensions import NO_ADDRESSES
+from openimds.credentials.pki.host_leaf_register import LeafValues
 from openimds.credentials.pki.issuers import Issuers
 from openimds.credentials.pki.leaves import Leaves, SigningLeaf
-from openimds.credentials.pki.renewal import RETRY_S, Renewals, Report
+from openimds.credentials.pki.rehearsal import Rehearsal
+from openimds.credentials.pki.renewal import Renewals, Report
 from openimds.credentials.pki.revocation import Revocation, RevocationStatus
 from openimds.credentials.pki.revocation_answers import RevocationAnswers
 from openimds.credentials.pki.revocation_register import serial_of
 from openimds.credentials.pki.revocation_targets import revocation_targets
-from openimds.credentials.pki.walk_file import read_walk, write_walk
 from openimds.facts.attested import PkiBases
-from openimds.facts.generations import GENERATIONS, NEWEST, STEPS
+from openimds.facts.generations import GENERATIONS, NEWEST
 from openimds.protocol.generation_walk import GenerationWalk
 
 Part = Literal["leaf", "intermediate", "root"]
 PARTS: dict[str, Part] = {"leaf": "leaf", "intermediate": "intermediate", "root": "root"}
-REHEARSAL = "rehearsal"
 
 
 class CertificateAuthority:
@@ -62,12 +61,13 @@ class CertificateAuthority:
         self._is_external, self._is_interrupted = is_external, False
         self._revocation = revocation
         self._issuers = Issuers(chain, location)
-        self._lock = self._issuers.lock
+        self.lock = self._issuers.lock
+        """Held for several steps that belong together; it may be taken again."""
         self.answers = RevocationAnswers(self._issuers, revocation, is_external=is_external)
         self.leaves = Leaves(self._issuers, days, revocation, self.answers)
-        self._walk = None if is_external else read_walk(location.folder)
+        walked = None if is_external else location.folder
+        self._rehearsal = Rehearsal(self, self._issuers, self.leaves, walked)
         self._renewals = Renewals(self)
-        self._step_failed_s: float | None = None
         self.report: Report = _ignore
         self.generation = 0
         """Grows with each replacement of the leaf key, the intermediate or the root."""
@@ -85,6 +85,7 @@ class CertificateAuthority:
         generation: str = NEWEST,
         ca_bits: int = KEY_BITS,
         bases: PkiBases | None = None,
+        host_leaves: LeafValues | None = None,
     ) -> "CertificateAuthority":
         """Open the CA of a folder, or make one in memory.
 
@@ -100,6 +101,7 @@ class CertificateAuthority:
                 the folder keeps its own until a replacement.
             ca_bits: the size of new keys of CA certificates.
             bases: the URLs in certificates, if they are not those of the public URL.
+            host_leaves: the store of the leaves of hosts; None forgets them with the process.
 
         Raises:
             KeyFileError: a file cannot be read or written, or does not fit the others.
@@ -107,7 +109,7 @@ class CertificateAuthority:
         location = ChainLocation(
             folder, public_url, make_key, GENERATIONS[generation], ca_bits, bases
         )
-        revocation = Revocation(folder, now_s, location.new_key)
+        revocation = Revocation(folder, now_s, location.new_key, host_leaves)
         if external_ca is None:
             return cls(open_chain(location, now_s), location, days, revocation)
         chain = Chain(external_ca.issuer, above=external_ca.above, old=read_old(folder))
@@ -121,18 +123,16 @@ class CertificateAuthority:
         Raises:
             KeyFileError: the intermediate has expired, and a new one cannot be written.
         """
-        with self._lock:
-            self.renew(now_s)
-            self.advance(now_s)
-            subject, issuer = LeafSubject(domain, region, days), self._issuer_of(region, now_s)
-            return self.leaves.leaf(subject, now_s, issuer)
+        with self.lock:
+            issuer = self.issuer_of(region, now_s)
+            return self.leaves.leaf(LeafSubject(domain, region, days), now_s, issuer)
 
     def orphaned_intermediate(self, now_s: float) -> KeyIssuer:
         """Return an intermediate of this root that is published nowhere (for invalid documents).
 
         Where the root's key is absent, the intermediate is that of an unknown root.
         """
-        with self._lock:
+        with self.lock:
             holder = self.chain.tier or self.chain.root_key_holder
             generation = self._issuers.generation_of(self.chain.issuer)
             number = number_after(self.chain.issuer.certificate)
@@ -155,7 +155,7 @@ class CertificateAuthority:
         Raises:
             KeyFileError: the root's key is absent.
         """
-        with self._lock:
+        with self.lock:
             chain = self._issuers.successor(part)
             if chain is None:
                 self._revocation.close()  # The next question signs the successor's lists, too.
@@ -171,7 +171,7 @@ class CertificateAuthority:
             return chain.issuer
 
     def rotate(self, part: Part, now_s: float, generation: str = "") -> None:
-        """Replace the key of the leaves, the intermediate, or the root and all below it.
+        """Replace the keys of the leaves, the intermediate, or the root and all below it.
 
         A new intermediate is of the named generation, else of that of a rehearsal, else of that
         which the authority was opened with; the leaves below it follow.
@@ -180,7 +180,7 @@ class CertificateAuthority:
             KeyFileError: the root's key is absent, or a file cannot be written. A replacement
                 that was interrupted in the folder is completed at once or by the next call.
         """
-        with self._lock:
+        with self.lock:
             if part != "leaf" and self._is_external:
                 raise KeyFileError(
                     f"cannot rotate the {part}: an external CA issues the certificates. Replace "
@@ -198,6 +198,8 @@ class CertificateAuthority:
                 except KeyFileError:
                     self._is_interrupted = True
                 raise error from None
+            if part == "leaf":
+                self._revocation.retire_host_keys(now_s)
             self._adopt(chain)
             if self.chain.issuer.certificate != replaced:
                 self._revocation.retire(replaced)
@@ -212,7 +214,7 @@ class CertificateAuthority:
     @property
     def walk(self) -> GenerationWalk | None:
         """The rehearsal under way or completed, if there is one."""
-        return self._walk
+        return self._rehearsal.walk
 
     def rehearse(self, walk: GenerationWalk, now_s: float) -> None:
         """Begin a walk through generations, with its first one; it replaces an earlier walk.
@@ -220,13 +222,11 @@ class CertificateAuthority:
         Raises:
             KeyFileError: as `rotate`, or the walk cannot be written.
         """
-        with self._lock:
-            has_begun = self._issuers.generation_of(self.chain.issuer).key == walk.generation
-            if self._is_external or not has_begun:
+        with self.lock:
+            if self._is_external or not self._rehearsal.is_at(walk.generation):
                 self.rotate("intermediate", now_s, walk.generation)
-            write_walk(self._location.folder, walk)
+            self._rehearsal.begin(walk)
             self._drop_previous()
-            self._walk, self._step_failed_s = walk, None
 
     def end_rehearsal(self) -> None:
         """Stay at the present generation, in all regions.
@@ -234,34 +234,19 @@ class CertificateAuthority:
         Raises:
             KeyFileError: the file of the walk cannot be removed.
         """
-        with self._lock:
-            write_walk(self._location.folder, None)
+        with self.lock:
+            self._rehearsal.end()
             self._drop_previous()
-            self._walk = None
             self.generation += 1
 
     def advance(self, now_s: float) -> None:
         """Take the due steps of the rehearsal; try a failed one again in an hour."""
-        if self._walk is not None:
-            with self._lock:
-                self._advance(now_s)
+        if self._rehearsal.walk is not None:
+            with self.lock:
+                self._rehearsal.advance(now_s)
 
-    def _advance(self, now_s: float) -> None:
-        walk, failed_s = self._walk, self._step_failed_s
-        if walk is None or (failed_s is not None and 0 <= now_s - failed_s < RETRY_S):
-            return
-        self._step_failed_s = None
-        try:
-            while walk.done < walk.due(now_s):
-                walk = self._step(structs.replace(walk, done=walk.done + 1), now_s)
-        except KeyFileError as error:
-            self._step_failed_s = now_s
-            self.report("", REHEARSAL, f"a rehearsal is stuck at {walk.generation}: {error}")
-            return
-        if self._issuers.previous and now_s >= walk.overlap_ends_s(walk.done - 1):
-            self._end_overlap(now_s)
-
-    def _end_overlap(self, now_s: float) -> None:
+    def end_overlap(self, now_s: float) -> None:
+        """Drop the previous issuer of a rehearsal's overlap, and sign its lists once more."""
         if self._issuers.previous:
             self.answers.refresh(now_s)
             self._drop_previous()
@@ -273,23 +258,16 @@ class CertificateAuthority:
             self._revocation.retire(self._issuers.previous.certificate)
             self._issuers.previous = None
 
-    def _step(self, walk: GenerationWalk, now_s: float) -> GenerationWalk:
-        """Go to the next generation; the regions that have not moved keep issuer and leaf."""
-        previous, leaves = self.chain.issuer, {**self.leaves.cached}
-        self.rotate("intermediate", now_s, walk.generation)
-        self._walk, self._issuers.previous = walk, previous
-        self.leaves.restore(leaves)
-        name, row = common_name(self.chain.issuer.certificate), STEPS[walk.generation]
-        sentence = f"rehearsal: {name} issues leaves of {walk.generation} ({row.change})"
-        self.report("intermediate", REHEARSAL, sentence)
-        write_walk(self._location.folder, walk)
-        return walk
+    def issuer_of(self, region: str, now_s: float) -> Issuer:
+        """Return the issuer of a region's leaves: during an overlap, perhaps the previous one.
 
-    def _issuer_of(self, region: str, now_s: float) -> Issuer:
-        """Return the issuer of a region's leaves: during an overlap, perhaps the previous one."""
-        if self._issuers.previous and self._walk and not self._walk.has_moved(region, now_s):
-            return self._issuers.previous
-        return self.chain.issuer
+        Raises:
+            KeyFileError: as `leaf`.
+        """
+        with self.lock:
+            self.renew(now_s)
+            self.advance(now_s)
+            return self._rehearsal.previous_of(region, now_s) or self.chain.issuer
 
     def revocation_list(self, name: str, now_s: float) -> bytes | None:
         """Return a list in DER by its path below that of lists, or None."""
@@ -301,7 +279,7 @@ class CertificateAuthority:
 
     def revocation_status(self, now_s: float) -> RevocationStatus:
         """Return the standing of all certificates, the served lists, and what is lacking."""
-        with self._lock:
+        with self.lock:
             return self.answers.status(self.leaves.serials(), now_s)
 
     def unknown_root(self, now_s: float) -> KeyIssuer:
@@ -325,29 +303,26 @@ class CertificateAuthority:
             ConfigError: the target is unknown, revoked already, or of an issuer without a key here.
             KeyFileError: a file cannot be written, or the root's key is absent.
         """
-        with self._lock:
+        with self.lock:
             leaves = self.leaves.serials()
-            entries = revocation_targets(target, leaves, self._issuers, self._revocation)
+            entries = revocation_targets(target, leaves, self._issuers, self._revocation, now_s)
             serials = {entry.serial for entry in entries}
             previous = self._issuers.previous
             if serial_of(self.chain.issuer.certificate) in serials:
                 self.rotate("intermediate", now_s)
             elif previous and serial_of(previous.certificate) in serials:
-                self._end_overlap(now_s)
-            in_use = {*self.leaves.serials()}
-            revoked = []
+                self.end_overlap(now_s)
+            in_use = {*self.leaves.serials()} & serials
             try:
-                for entry in entries:
-                    self._revocation.revoke(entry, reason, now_s)
-                    revoked.append(entry.serial)
+                self._revocation.revoke(entries, reason, now_s)
             finally:  # Where a write fails, the leaves before it are revoked all the same.
-                if in_use & {*revoked}:
+                if any(self.leaves.is_revoked(serial) for serial in in_use):
                     self._adopt(self.chain)
                 self.answers.refresh(now_s)
 
     def _replaced(self, part: Part, now_s: float, generation: str) -> Chain:
         location = self._location
-        generation = generation or (self._walk.generation if self._walk else "")
+        generation = generation or (self.walk.generation if self.walk else "")
         if generation:
             location = structs.replace(location, generation=GENERATIONS[generation])
         if part == "root":
@@ -379,9 +354,24 @@ class CertificateAuthority:
         """Return the public facts of the published certificates, those in use first."""
         return self._issuers.certificate_infos()
 
+    def ends(self) -> dict[str, float]:
+        """Return the earliest end of the certificates in use, by their part."""
+        chain = self.chain.lineage()
+        leaves = [leaf.certificate for leaf in [*self.leaves.cached.values()]]
+        by_part = {
+            "root": [one for one in chain if is_root(one)],
+            "intermediate": [one for one in chain if not is_root(one)],
+            "leaf": leaves,
+        }
+        return {
+            part: min(one.not_valid_after_utc.timestamp() for one in certificates)
+            for part, certificates in by_part.items()
+            if certificates
+        }
+
     def bundle(self) -> bytes:
         """Return the trust bundle as PEM: current and replaced roots, then intermediates."""
-        with self._lock:
+        with self.lock:
             published = self._issuers.certificates()
         return pem(sorted(published, key=lambda certificate: not is_root(certificate)))
 
@@ -396,7 +386,7 @@ class CertificateAuthority:
         return pem(self._current().lineage())
 
     def _current(self) -> Chain:
-        with self._lock:
+        with self.lock:
             return self.chain
 
     def renew(self, now_s: float) -> None:
@@ -405,7 +395,7 @@ class CertificateAuthority:
         Raises:
             KeyFileError: the replacement failed, and the current certificate has expired.
         """
-        with self._lock:
+        with self.lock:
             self._renewals.renew(now_s)
 
 

@@ -4,6 +4,8 @@ Names for files and URLs are the common name and a part of a hash.
 """
 
 import re
+from datetime import datetime
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -14,6 +16,8 @@ from msgspec import Struct
 
 from openimds.facts.generations import GENERATIONS, CertificateGeneration
 
+CACHED_ISSUERS = 64
+"""The most CA certificates whose facts are cached: lists of thousands of leaves need them again."""
 _HASHES: dict[str, SHA256 | SHA384] = {"sha256": SHA256(), "sha384": SHA384()}
 
 
@@ -44,6 +48,15 @@ def certificate_info(certificate: x509.Certificate, *, is_in_use: bool) -> Certi
     )
 
 
+def end_of(text: bytes) -> datetime:
+    """Return the time at which the first certificate of a PEM text ends.
+
+    Raises:
+        ValueError: it has no certificate that can be read.
+    """
+    return x509.load_pem_x509_certificates(text)[0].not_valid_after_utc
+
+
 def pem(certificates: list[x509.Certificate]) -> bytes:
     """Return certificates as PEM, one after the other."""
     return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
@@ -55,11 +68,13 @@ def common_name(certificate: x509.Certificate) -> str:
     return str(names[0].value) if names else ""
 
 
+@lru_cache(CACHED_ISSUERS)
 def file_name(certificate: x509.Certificate) -> str:
     """Return a name for files and URLs, unique for each certificate."""
     return f"{_slug(certificate)}-{certificate.fingerprint(SHA256()).hex()[:8]}"
 
 
+@lru_cache(CACHED_ISSUERS)
 def list_name(issuer: x509.Certificate) -> str:
     """Return a name for an issuer's lists, one for all certificates of its key."""
     key = issuer.public_key()
@@ -86,6 +101,7 @@ def is_issued_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
     return True
 
 
+@lru_cache(CACHED_ISSUERS)
 def can_sign_lists(issuer: x509.Certificate) -> bool:
     """Tell whether the key usage of a CA, if present, allows lists."""
     try:
@@ -102,6 +118,7 @@ def has_critical_constraints(certificate: x509.Certificate) -> bool:
         return False
 
 
+@lru_cache(CACHED_ISSUERS)
 def generation_of(issuer: x509.Certificate) -> CertificateGeneration | None:
     """Return the generation of an issuing CA by its name; None for an operator's own."""
     name = common_name(issuer)

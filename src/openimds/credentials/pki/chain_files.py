@@ -24,8 +24,7 @@ from msgspec import Struct, structs
 
 from openimds.credentials.keys.files import (
     KeyFileError,
-    plain_reason,
-    read_key,
+    remove_file,
     write_file,
     write_key,
 )
@@ -44,47 +43,18 @@ from openimds.credentials.pki.certificates import (
     root_certificate,
     tier_certificate,
 )
-from openimds.credentials.pki.chain import Chain, ChainLocation, ExternalCa
+from openimds.credentials.pki.chain import Chain, ChainLocation
 from openimds.credentials.pki.extensions import Addresses, addresses_in
+from openimds.credentials.pki.issuer_files import (
+    OLD,
+    misfit,
+    read_certificates,
+    read_issuer,
+    read_issuer_key,
+)
 from openimds.facts.generations import GENERATIONS, NEWEST
 
-OLD = "old"
 _MAX_OLD = 32
-
-
-def read_issuer(certificates: Path, key: Path) -> ExternalCa:
-    """Read an issuer; its PEM file may also hold the rest of its chain.
-
-    Raises:
-        KeyFileError: a file cannot be read, the key does not fit, or the certificate is not a CA's.
-    """
-    own, *above = read_certificates(certificates)
-    if not key.exists():
-        raise _misfit(key, f"saw no file, expected the key of {certificates}")
-    issuer = KeyIssuer(own, _read_key(key))
-    if own.public_key() != issuer.key.public_key():
-        raise _misfit(certificates, f"its first certificate is for another key than {key} holds")
-    return ExternalCa(issuer, tuple(above))
-
-
-def read_certificates(path: Path) -> list[x509.Certificate]:
-    """Read the certificates of a PEM file, whose first must be a CA's.
-
-    Raises:
-        KeyFileError: the file cannot be read, has no certificate, or the first is not a CA's.
-    """
-    try:
-        certificates = x509.load_pem_x509_certificates(path.read_bytes())
-        limits = certificates[0].extensions.get_extension_for_class(x509.BasicConstraints).value
-    except OSError as error:
-        raise KeyFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
-    except x509.ExtensionNotFound:
-        raise _misfit(path, "its first certificate is not a CA certificate") from None
-    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension) as error:
-        raise _misfit(path, f"saw {plain_reason(error)}, expected certificates in PEM") from None
-    if not limits.ca:
-        raise _misfit(path, "its first certificate is not a CA certificate")
-    return certificates
 
 
 def open_chain(location: ChainLocation, now_s: float) -> Chain:
@@ -102,12 +72,12 @@ def open_chain(location: ChainLocation, now_s: float) -> Chain:
     is_below_root = above.root is None or is_issued_by(intermediate, above.root)
     fits = bool(rest) or bool(tier) or is_below_root
     if intermediate in above.old:
-        key = _read_key(key_path)
+        key = read_issuer_key(key_path)
         if not fits or key.public_key() != intermediate.public_key():
             return _issue(above, location, key, now_s, number_after(intermediate))
     stored = read_issuer(path, key_path)
     if not fits:
-        raise _misfit(
+        raise misfit(
             path,
             "root.pem beside it did not issue it. If it is of your own CA, append the rest of its "
             "chain to the same file",
@@ -241,7 +211,7 @@ def _open_tier(
     path, key_path = folder / "tier.pem", folder / "tier.key"
     if not path.exists() and not key_path.exists():
         return None
-    key = _read_key(key_path)
+    key = read_issuer_key(key_path)
     above = _Above(root, holder, old)
     if not path.exists():
         return _certify_tier(above, location, key)
@@ -252,7 +222,7 @@ def _open_tier(
     if tier in old:
         return _certify_tier(above, location, key)
     another = f"it is for another key than {key_path} holds"
-    raise _misfit(path, "root.pem beside it did not issue it" if fits else another)
+    raise misfit(path, "root.pem beside it did not issue it" if fits else another)
 
 
 def _new_tier(above: _Above, location: ChainLocation) -> KeyIssuer:
@@ -286,12 +256,12 @@ def _open_root(location: ChainLocation, now_s: float) -> _Above:
     root = read_certificates(path)[0]
     if not key_path.exists():
         return _Above(root, None, old)
-    key = _read_key(key_path)
+    key = read_issuer_key(key_path)
     if key.public_key() == root.public_key():
         return _Above(root, KeyIssuer(root, key), old)
     if root in old:
         return _with_root(folder, key, now_s, old)
-    raise _misfit(path, f"it is for another key than {key_path} holds")
+    raise misfit(path, f"it is for another key than {key_path} holds")
 
 
 def _with_root(
@@ -350,8 +320,8 @@ def _retire(
         for certificate in replaced:
             write_file(_old_file(location.folder, certificate), pem([certificate]))
         for certificate in set(old) - {*published, *replaced}:
-            with suppress(OSError):  # The next replacement tries again.
-                _old_file(location.folder, certificate).unlink(missing_ok=True)
+            with suppress(KeyFileError):  # The next replacement tries again.
+                remove_file(_old_file(location.folder, certificate))
     return (*published, *replaced)
 
 
@@ -361,7 +331,7 @@ def _old_file(folder: Path, certificate: x509.Certificate) -> Path:
 
 def _open_key(location: ChainLocation, name: str) -> RSAPrivateKey:
     path = location.folder and location.folder / f"{name}.key"
-    return _read_key(path) if path and path.exists() else _new_key(location, name)
+    return read_issuer_key(path) if path and path.exists() else _new_key(location, name)
 
 
 def _new_key(location: ChainLocation, name: str) -> RSAPrivateKey:
@@ -382,24 +352,4 @@ def _no_root_key(location: ChainLocation) -> KeyFileError:
     return KeyFileError(
         f"{path}: missing, so no certificate can be issued with it. Put it there while this runs, "
         "or replace intermediate.key and intermediate.pem by hand"
-    )
-
-
-def _read_key(path: Path) -> RSAPrivateKey:
-    return read_key(path, _start_over(path.parent))
-
-
-def _misfit(path: Path, seen: str) -> KeyFileError:
-    if path.parent.name == OLD:
-        remedy = f"remove it: {path.stem} is then no longer published"
-    else:
-        remedy = _start_over(path.parent)
-    return KeyFileError(f"{path}: {seen}. Restore the file from a backup, or {remedy}")
-
-
-def _start_over(folder: Path) -> str:
-    """Return the remedy of last resort: root and intermediate are replaced together."""
-    return (
-        f"type mv {folder} {folder}.away: new keys and certificates are made, and verifiers need "
-        "the new trust bundle"
     )

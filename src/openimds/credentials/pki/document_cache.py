@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import msgspec.msgpack
 from msgspec import Struct
@@ -11,11 +11,24 @@ from openimds.credentials.worker import BusyError, Worker
 from openimds.protocol.attested_document import cached_until_s, payload, to_bytes
 from openimds.protocol.pending import Failed, PendingDocument, Signature
 
-if TYPE_CHECKING:
-    from openimds.credentials.pki.document_signer import DocumentSigner
-
 MAX_DOCUMENTS = 10_000
 """The most cached documents; each weighs about 4 kB."""
+
+
+class SignsDocuments(Protocol):
+    """A signer of attested documents, called in a thread."""
+
+    def document(  # noqa: PLR0913, PLR0917 - the facts of one document
+        self,
+        payload: bytes,
+        domain: str,
+        region: str,
+        now_s: float,
+        scenario: str = "",
+        days: int = 0,
+    ) -> str:
+        """Return the signature of a document in base64; see `DocumentSigner.document`."""
+        ...
 
 
 class _CachedDocument(Struct, frozen=True):
@@ -31,7 +44,7 @@ class DocumentCache:
 
     def __init__(
         self,
-        document_signer: "Callable[[float], DocumentSigner]",
+        document_signer: Callable[[float], SignsDocuments],
         generation: Callable[[], int],
         worker: Worker,
         max_documents: int = MAX_DOCUMENTS,

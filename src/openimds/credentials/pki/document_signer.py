@@ -58,41 +58,51 @@ class DocumentSigner:
         return b64encode(make(payload, subject, now_s)).decode()
 
     def _valid(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
-        return _sealed(payload, self._leaf(subject, now_s))
+        return sealed(payload, self._leaf(subject, now_s))
 
     def _rotated(self, payload: bytes, subject: LeafSubject, now_s: float, scenario: str) -> bytes:
         issuer = self._authority.successor(ROTATIONS[scenario], now_s)
         validity = self._authority.leaves.validity(now_s, issuer)
-        return _sealed(payload, self._authority.leaves.issue(subject, validity, issuer))
+        return sealed(payload, self._authority.leaves.issue(subject, validity, issuer))
 
     def _expired_leaf(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
         validity = Validity(now_s - _DAY_S, now_s - _HOUR_S)
-        return _sealed(payload, self._authority.leaves.issue(subject, validity))
+        return sealed(payload, self._authority.leaves.issue(subject, validity))
 
     def _unknown_intermediate(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
         with self._lock:
             self._orphan = orphan = self._orphan or self._authority.orphaned_intermediate(now_s)
         validity = Validity(now_s - _HOUR_S, now_s + _DAY_S)
-        return _sealed(payload, self._authority.leaves.issue(subject, validity, orphan))
+        return sealed(payload, self._authority.leaves.issue(subject, validity, orphan))
 
     def _wrong_cloud(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
-        other = next(domain for domain in reversed(DOMAINS) if domain != subject.domain)
-        return _sealed(payload, self._leaf(LeafSubject(other, subject.region), now_s))
+        subject = LeafSubject(other_domain(subject.domain), subject.region)
+        return sealed(payload, self._leaf(subject, now_s))
 
     def _revoked_leaf(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
-        return _sealed(payload, self._authority.leaves.revoked_leaf(subject, now_s))
+        return sealed(payload, self._authority.leaves.revoked_leaf(subject, now_s))
 
     def _tampered_payload(self, payload: bytes, subject: LeafSubject, now_s: float) -> bytes:
-        leaf = self._leaf(subject, now_s)
-        signature = leaf.key.sign(payload, PKCS1v15(), SHA256())
-        return enclose(_tampered(payload), leaf.certificate, signature)
+        return sealed_tampered(payload, self._leaf(subject, now_s))
 
     def _leaf(self, subject: LeafSubject, now_s: float) -> SigningLeaf:
         return self._authority.leaf(subject.domain, subject.region, now_s, subject.days)
 
 
-def _sealed(payload: bytes, leaf: SigningLeaf) -> bytes:
+def sealed(payload: bytes, leaf: SigningLeaf) -> bytes:
+    """Return the envelope of a payload, signed by a leaf."""
     return envelope(payload, leaf.certificate, leaf.key)
+
+
+def sealed_tampered(payload: bytes, leaf: SigningLeaf) -> bytes:
+    """Return the envelope of a payload that was changed after its signature."""
+    signature = leaf.key.sign(payload, PKCS1v15(), SHA256())
+    return enclose(_tampered(payload), leaf.certificate, signature)
+
+
+def other_domain(domain: str) -> str:
+    """Return the metadata domain of another cloud."""
+    return next(other for other in reversed(DOMAINS) if other != domain)
 
 
 def _tampered(payload: bytes) -> bytes:

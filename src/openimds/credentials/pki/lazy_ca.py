@@ -10,12 +10,14 @@ from msgspec import Struct
 
 from openimds.facts.attested import PkiBases
 from openimds.facts.generations import NEWEST
+from openimds.log.events import CERTIFICATE_REPLACED, CERTIFICATE_TROUBLE
 
 if TYPE_CHECKING:
     from openimds.credentials.keys.files import MakeKey
     from openimds.credentials.pki.authority import CertificateAuthority
     from openimds.credentials.pki.certificate_info import CertificateInfo
     from openimds.credentials.pki.document_signer import DocumentSigner
+    from openimds.credentials.pki.host_leaf_register import LeafValues
     from openimds.credentials.pki.revocation import RevocationStatus
     from openimds.protocol.generation_walk import GenerationWalk
 
@@ -29,7 +31,8 @@ class CaSettings(Struct, frozen=True):
     `make_key` is a source of new keys other than generating them, `generation` that of new
     certificates, `ca_bits` the size of new keys of CAs. `bases` are in certificates instead of the
     URL. `notify` takes a sentence on an automatic replacement; it is called in any thread.
-    `lists` and `responses` are files that issuers elsewhere have signed ahead.
+    `lists` and `responses` are files that issuers elsewhere have signed ahead. `host_leaves` is the
+    store of the leaves of hosts.
     """
 
     folder: Path | None = None
@@ -43,6 +46,7 @@ class CaSettings(Struct, frozen=True):
     notify: Callable[[str], None] | None = None
     lists: tuple[Path, ...] = ()
     responses: tuple[Path, ...] = ()
+    host_leaves: "LeafValues | None" = None
 
 
 class LazyCa:
@@ -84,7 +88,7 @@ class LazyCa:
             authority = self._open(now_s)
             if is_elsewhere and settings.notify:
                 for sentence in authority.answers.notices(now_s):
-                    settings.notify(sentence)
+                    settings.notify(CERTIFICATE_TROUBLE.message(sentence))
 
     def authority(self, now_s: float) -> "CertificateAuthority":
         """Return the certificate authority; the first call may make its keys.
@@ -100,7 +104,7 @@ class LazyCa:
 
     def _open(self, now_s: float) -> "CertificateAuthority":
         # Imported here: a server that attests nothing does not load cryptography.
-        from openimds.credentials.keys.files import UnwritableFileError  # noqa: PLC0415 - see below
+        from openimds.credentials.keys.files import lasting  # noqa: PLC0415 - see below
         from openimds.credentials.pki.authority import CertificateAuthority  # noqa: PLC0415 - see above
         from openimds.credentials.pki.external_ca import read_external_ca  # noqa: PLC0415 - see above
 
@@ -123,19 +127,13 @@ class LazyCa:
                         generation=settings.generation,
                         ca_bits=settings.ca_bits,
                         bases=settings.bases,
+                        host_leaves=settings.host_leaves,
                     )
 
                 is_new = not (self._folder and any(self._folder.glob("*.pem")))
-                try:
-                    authority = opened(self._folder)
-                except UnwritableFileError as error:
-                    if not is_new or settings.notify is None:
-                        raise
-                    authority = opened(None)
-                    settings.notify(
-                        f"{error}: attested documents are signed by a CA in memory, and no longer "
-                        "verify after a restart. Free space on the disk, then restart"
-                    )
+                report = settings.notify if is_new else None
+                loss = "attested documents are signed by a CA in memory, and no longer verify"
+                authority = lasting(opened, self._folder, report, loss)
                 if settings.lists or settings.responses:
                     authority.answers.bring(settings.lists, settings.responses)
                 authority.report = self.report
@@ -147,7 +145,9 @@ class LazyCa:
         if part:
             self.replaced[part, cause] += 1
         if self._settings.notify:
-            self._settings.notify(sentence)
+            event = CERTIFICATE_REPLACED if part else CERTIFICATE_TROUBLE
+            fields = {"part": part, "cause": cause} if part else {"cause": cause}
+            self._settings.notify(event.message(sentence, **fields))
 
     def rehearse(self, walk: "GenerationWalk", now_s: float) -> None:
         """Begin a walk through generations.
@@ -218,6 +218,13 @@ class LazyCa:
             self._authority.renew(now_s)
             self._authority.advance(now_s)
             self._authority.answers.refresh_due(now_s)
+
+    def ends(self) -> dict[str, float]:
+        """Return the end of each certificate in use, by its part, in seconds since 1970.
+
+        An authority that nobody has used yet stays closed, and has none.
+        """
+        return self._authority.ends() if self._authority else {}
 
     def bundle(self, now_s: float) -> bytes:
         """Return the trust bundle as PEM.

@@ -8,6 +8,7 @@ the DER reader of this room, the responses written by its writer.
 from base64 import b64decode
 from binascii import Error as Base64Error
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha1, sha256
 
 from cryptography import x509
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from msgspec import Struct
 
 from openimds.credentials.pki import der
+from openimds.credentials.pki.certificate_info import CACHED_ISSUERS
 from openimds.credentials.pki.revocation_register import RegisterEntry
 from openimds.facts.public_faults import MAX_NONCE
 
@@ -78,12 +80,15 @@ class Responder(Struct, frozen=True):
 
 def cert_ids(issuer: x509.Certificate, serial: int) -> list[CertId]:
     """Return the CertIDs by which a certificate may be asked for: SHA-1 and SHA-256."""
+    return [CertId(*hashes, serial) for hashes in _issuer_hashes(issuer)]
+
+
+@lru_cache(CACHED_ISSUERS)
+def _issuer_hashes(issuer: x509.Certificate) -> list[tuple[str, bytes, bytes]]:
+    """Return each kind of hash of an issuer's name and key."""
     name = issuer.subject.public_bytes()
     key = key_octets(issuer)
-    return [
-        CertId(oid, digest(name).digest(), digest(key).digest(), serial)
-        for oid, digest in _HASHES.items()
-    ]
+    return [(oid, digest(name).digest(), digest(key).digest()) for oid, digest in _HASHES.items()]
 
 
 def key_octets(certificate: x509.Certificate) -> bytes:

@@ -12,7 +12,7 @@ from openimds.credentials.pki.certificate_info import can_sign_lists, common_nam
 from openimds.credentials.pki.certificates import Issuer
 from openimds.credentials.pki.external_revocation import lacks_of, read_external_revocation
 from openimds.credentials.pki.issuers import Issuers
-from openimds.credentials.pki.ocsp import Responder
+from openimds.credentials.pki.ocsp import UNAUTHORIZED, Responder
 from openimds.credentials.pki.renewal import ends_ahead
 from openimds.credentials.pki.revocation import Revocation, RevocationStatus
 from openimds.credentials.pki.revocation_register import RegisterEntry, serial_of
@@ -39,10 +39,14 @@ class RevocationAnswers:
         return found
 
     def ocsp_response(self, request: bytes, now_s: float) -> bytes:
-        """Return the response to an OCSP request, from those signed ahead."""
+        """Return the response to an OCSP request, signed on demand for hosts' leaves.
+
+        Anybody may ask. So it takes the authority's lock for what `refresh` has to sign alone.
+        """
         if not self._revocation.is_open:
             self.refresh(now_s)
-        return self._revocation.response(request)
+        found = self._revocation.response(request)
+        return self._revocation.host_response(request, now_s) if found == UNAUTHORIZED else found
 
     def refresh(self, now_s: float) -> None:
         """Sign the lists and responses that are due; without a public URL there are none."""
@@ -95,11 +99,12 @@ class RevocationAnswers:
     def status(self, leaves: Iterable[str], now_s: float) -> RevocationStatus:
         """Return the standing of all certificates, the served lists, and what is lacking.
 
-        `leaves` are the serial numbers of those in use.
+        `leaves` are the serial numbers of those in use here; a host may use each of its own.
         """
         with self._lock:
             self.refresh(now_s)
             used = {serial_of(one) for one in self._issuers.in_use()} | {*leaves}
+            used |= {entry.serial for entry in self._revocation.leaves_of_hosts(now_s)}
             cas = (*self.ca_entries().values(), *self._revocation.external.entries())
             statuses = self._revocation.statuses(cas, used)
             lists = self._revocation.list_statuses()

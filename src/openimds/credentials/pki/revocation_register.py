@@ -3,9 +3,11 @@
 It is the file `revocation.json` in the folder of the CA. A leaf is noted when it is issued, so that
 a list and a response for it exist as long as it is valid. The number of entries is bounded: the
 oldest certificate that is not revoked leaves first, and verifiers that look it up find nothing.
+Leaves whose keys are on hosts have a register of their own, `host_leaf_register`.
 """
 
 from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
 
 import msgspec.json
@@ -19,6 +21,11 @@ MAX_ENTRIES = 1024
 """The most remembered certificates; each costs three signatures when its answers are renewed."""
 PARTITIONS = 100_000
 """The number of partitions of an issuer's list; a new leaf has the next one."""
+HOST_PARTITIONS = 100
+"""The last partitions, which the leaves of hosts share: the leaves of one host have the same one.
+
+So an issuer's lists are few, and all signed before its key is dropped.
+"""
 
 
 class RegisterEntry(Struct, frozen=True, omit_defaults=True):
@@ -26,7 +33,8 @@ class RegisterEntry(Struct, frozen=True, omit_defaults=True):
 
     `serial` is in hexadecimal digits, upper case, as OpenSSL prints it. `issuer` is the name of the
     issuer's list, which has partitions for leaves.
-    `revoked_s` None is a certificate in good standing, an empty `reason` an unspecified one.
+    `revoked_s` None is a certificate in good standing, an empty `reason` an unspecified one. `host`
+    has the key of a leaf; empty is this server.
     """
 
     serial: str
@@ -37,11 +45,13 @@ class RegisterEntry(Struct, frozen=True, omit_defaults=True):
     partition: int = 0
     revoked_s: float | None = None
     reason: str = ""
+    host: str = ""
 
 
 class _Contents(Struct):
     entries: list[RegisterEntry]
     last_partition: int = 0
+    host_keys_from_s: int = 0
 
 
 class RevocationRegister:
@@ -55,13 +65,34 @@ class RevocationRegister:
         """
         self._path = folder / FILE if folder else None
         contents = _read(self._path) if self._path else _Contents([])
-        self._entries = {entry.serial: entry for entry in contents.entries}
+        self._entries = {entry.serial: entry for entry in contents.entries if not entry.host}
+        self.of_hosts = [entry for entry in contents.entries if entry.host]
+        """The leaves of hosts in a file of an earlier release."""
         self._last_partition = contents.last_partition
+        self._host_keys_from_s = contents.host_keys_from_s
 
     def next_partition(self) -> int:
         """Return a partition that no leaf has had lately."""
-        self._last_partition = self._last_partition % (PARTITIONS - 1) + 1
+        self._last_partition = self._last_partition % (PARTITIONS - 1 - HOST_PARTITIONS) + 1
         return self._last_partition
+
+    @property
+    def host_keys_from_s(self) -> int:
+        """The time before which the leaf keys of hosts are retired, in seconds since 1970."""
+        return self._host_keys_from_s
+
+    def retire_host_keys(self, now_s: float) -> None:
+        """Have hosts replace the keys of leaves that were issued before this time.
+
+        Raises:
+            KeyFileError: the file cannot be written; the keys stay.
+        """
+        before, self._host_keys_from_s = self._host_keys_from_s, int(now_s)
+        try:
+            self._write()
+        except KeyFileError:
+            self._host_keys_from_s = before
+            raise
 
     def entries(self) -> list[RegisterEntry]:
         """Return all entries, the oldest first."""
@@ -99,18 +130,28 @@ class RevocationRegister:
         }
         live[entry.serial] = entry
         while len(live) > MAX_ENTRIES:
-            good = (
-                serial
-                for serial, item in live.items()
-                if item.revoked_s is None and serial != entry.serial
-            )
-            del live[next(good, next(iter(live)))]
+            good = (one for one in live.values() if one.revoked_s is None and one is not entry)
+            del live[next(good, next(iter(live.values()))).serial]
         self._entries = live
+
+    def drop_leaves_of_hosts(self) -> None:
+        """Write the file without the leaves of hosts, which another register has now."""
+        if self.of_hosts:
+            self.of_hosts = []
+            with suppress(KeyFileError):  # The next change writes it.
+                self._write()
 
     def _write(self) -> None:
         if self._path:
-            contents = _Contents(self.entries(), self._last_partition)
+            entries = [*self.of_hosts, *self.entries()]
+            contents = _Contents(entries, self._last_partition, self._host_keys_from_s)
             write_file(self._path, msgspec.json.encode(contents))
+
+
+def host_partition(host: str) -> int:
+    """Return the partition of the leaves of a host."""
+    number = int.from_bytes(blake2b(host.encode(), digest_size=4).digest(), "big")
+    return PARTITIONS - 1 - number % HOST_PARTITIONS
 
 
 def _read(path: Path) -> _Contents:
@@ -126,6 +167,11 @@ def _read(path: Path) -> _Contents:
 
 
 def serial_of(certificate: x509.Certificate) -> str:
+    """Return the serial number of a certificate in hexadecimal digits, as OpenSSL prints it."""
+    return hex_serial(certificate.serial_number)
+
+
+def hex_serial(number: int) -> str:
     """Return a serial number in hexadecimal digits, as OpenSSL prints it."""
-    digits = f"{certificate.serial_number:X}"
+    digits = f"{number:X}"
     return digits if len(digits) % 2 == 0 else f"0{digits}"

@@ -36,6 +36,7 @@ from openimds.credentials.pki.cms import (
     open_envelope,
 )
 from openimds.credentials.pki.revocation_check import RevocationMode, check_revocation
+from openimds.errors import BAD_JSON
 
 NAMES = (
     "encoding",
@@ -197,7 +198,7 @@ def _decode(document: bytes) -> tuple[bytes | None, Outcome]:
         return _base64(b"".join(document.split()), "base64")
     try:
         body = msgspec.json.decode(document)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except BAD_JSON as error:
         return None, (False, f"not JSON: {error}")
     if body.get("encoding") != "pkcs7":
         seen = msgspec.json.encode(body.get("encoding")).decode()
@@ -322,7 +323,7 @@ def _name(leaf: x509.Certificate, domain: str) -> Outcome:
 def _payload(content: bytes | None) -> tuple[dict[str, Any] | None, Outcome]:
     try:
         body = msgspec.json.decode(content or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except BAD_JSON as error:
         return None, (False, f"not JSON: {error}")
     if not isinstance(body, dict):
         return None, (False, "not a JSON object")

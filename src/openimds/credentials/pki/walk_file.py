@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec.json
 
-from openimds.credentials.keys.files import KeyFileError, read_file, write_file
+from openimds.credentials.keys.files import KeyFileError, read_file, remove_file, write_file
 from openimds.facts.generations import GENERATIONS
 from openimds.protocol.generation_walk import GenerationWalk
 
@@ -44,10 +44,7 @@ def write_walk(folder: Path | None, walk: GenerationWalk | None) -> None:
     if walk is not None:
         write_file(path, msgspec.json.encode(walk))
         return
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise KeyFileError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    remove_file(path)
 
 
 def _unfit(path: Path, seen: str) -> KeyFileError:

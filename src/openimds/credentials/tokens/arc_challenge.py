@@ -14,10 +14,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
+from typing import Protocol
 
 from msgspec import Struct, structs
 
-from openimds.credentials.tokens.cache import TokenCache
 from openimds.credentials.worker import BusyError, Worker
 from openimds.errors import ConfigError, Error
 from openimds.facts.protocols import ARC_LIFE_S, ARC_SUFFIX
@@ -156,10 +156,22 @@ def _is_own(path: Path) -> bool:
     return not hasattr(os, "getuid") or path.stat().st_uid == os.getuid()
 
 
+class CachedTokens(Protocol):
+    """The tokens that a right proof opens; see `FetchedTokens`."""
+
+    def cached(self, pending: PendingToken, now_s: float) -> AccessToken | None:
+        """Return the cached token, or None."""
+        ...
+
+    async def make(self, pending: PendingToken, now_s: float) -> AccessToken | Failed:
+        """Return a new token, or the refusal for the guest."""
+        ...
+
+
 class ArcTokens:
     """Tokens for callers that answer a challenge. Called on the event loop."""
 
-    def __init__(self, challenges: ChallengeFiles, worker: Worker, tokens: TokenCache) -> None:
+    def __init__(self, challenges: ChallengeFiles, worker: Worker, tokens: CachedTokens) -> None:
         """Give tokens of a cache to callers that answer challenges."""
         self._challenges, self._worker, self._tokens = challenges, worker, tokens
         self._number = 0

@@ -2,7 +2,8 @@
 
 A token belongs to an identity of one VM and to a resource. As in Azure, it stays cached until it
 expires even if the VM changes meanwhile (F.4); access is checked before this room is asked. A token
-of Entra is fetched again when half its life is over, before it is missed.
+of Entra, or of control on another machine, is fetched again when half its life is over, before it
+is missed.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ MAX_PER_VM = 128
 """The most cached tokens of one VM: no guest can evict the tokens of another."""
 MAX_BYTES_PER_VM = 524_288
 """The largest size of one VM's tokens with their own claims; a guest may name any resource."""
+HALF = 0.5
 RETRY_S = 60.0
 """The time between attempts to fetch a successor ahead of time, in seconds."""
 
@@ -37,7 +39,7 @@ _Key: TypeAlias = tuple[str, Principal, str, str]
 
 
 class TokenSource(Protocol):
-    """A source of real tokens of Entra. It bounds the fetches that run and wait."""
+    """A source of tokens made elsewhere. It bounds the fetches that run and wait."""
 
     async def token(self, pending: PendingToken, now_s: float) -> AccessToken | Failed:
         """Return a token, or the refusal for the guest."""
@@ -48,7 +50,7 @@ class TokenSource(Protocol):
         ...
 
 
-class _CachedToken(Struct):
+class CachedToken(Struct):
     """A token, and the times of its making, its successor and its end."""
 
     token: AccessToken
@@ -70,32 +72,37 @@ class _TokenFetch:
         self.callers = 0
 
 
-class TokenCache:
-    """The tokens of all VMs. Called on the event loop."""
+class FetchedTokens:
+    """The tokens of all VMs, fetched from one source. Called on the event loop."""
 
-    def __init__(  # noqa: PLR0913 - the sources of tokens, their bounds and a clock
+    def __init__(
         self,
-        keyring: "Callable[[], Keyring]",
-        worker: Worker,
-        settings: TokenSettings,
-        entra: TokenSource | None = None,
+        source: TokenSource | None,
         max_tokens: int = MAX_TOKENS,
         *,
         steady: Callable[[], float] = lambda: 0.0,
+        renew_at: Callable[[], float] = lambda: HALF,
     ) -> None:
-        """Begin empty; without `entra`, its identities get Azure's 500.
+        """Begin empty; without a source, each fetch gets Azure's 500.
 
         `steady` is a clock in seconds that is never set: a token is not cached beyond its life by
-        it, whichever time the other clock shows.
+        it, whichever time the other clock shows. `renew_at` returns the part of a new token's life
+        after which its successor is fetched.
         """
         self.made = 0
-        self._keyring, self._worker, self._settings = keyring, worker, settings
-        self._entra = entra
-        self._max_tokens, self._steady = max_tokens, steady
+        self._source, self._max_tokens = source, max_tokens
+        self._steady, self._renew_at = steady, renew_at
         self._evictions: dict[str, int] = {}
-        self._cached: OrderedDict[_Key, _CachedToken] = OrderedDict()
+        self._cached: OrderedDict[_Key, CachedToken] = OrderedDict()
         self._keys: dict[str, OrderedDict[_Key, None]] = {}
         self._fetches: dict[_Key, _TokenFetch] = {}
+        self.changed: set[str] | None = None
+        """Collects the names of VMs whose cached tokens have changed, where it is a set."""
+
+    @property
+    def fetching(self) -> int:
+        """The number of fetches that run or wait."""
+        return len(self._fetches)
 
     def cached(self, pending: PendingToken, now_s: float) -> AccessToken | None:
         """Return the cached token, unless it has expired or a fresh one is wanted."""
@@ -117,35 +124,13 @@ class TokenCache:
         return cached.token
 
     async def make(self, pending: PendingToken, now_s: float) -> AccessToken | Failed:
-        """Make a token and cache it, or return the refusal for the guest."""
-        if pending.identity.source == ENTRA:
-            return await self._await_fetch(self._fetch(pending, now_s))
-        evictions = self._evictions.get(pending.vm, 0)
-        key = ("token", *_key(pending))
-        try:
-            token = await self._worker.run(pending.vm, key, lambda: self.sign(pending, now_s))
-        except BusyError:
-            return Failed("throttled")
-        self._store(pending, token, now_s, float("inf"), evictions)
-        return token
+        """Fetch a token and cache it, or return the refusal for the guest."""
+        return await self._await_fetch(self._fetch(pending, now_s))
 
-    def sign(self, pending: PendingToken, now_s: float) -> AccessToken:
-        """Sign a token with this server's keyring, valid or forged. Call it in a thread.
-
-        Raises:
-            KeyFileError: the first key cannot be written.
-        """
-        # Imported here: a server whose VMs have no identity does not load PyJWT.
-        from openimds.credentials.tokens.jwt import forge, sign  # noqa: PLC0415 - see above
-
-        signer = self._keyring().signer(now_s)
-        payload, source = claims(pending, self._settings, now_s), pending.identity.source
-        if source.startswith(FORGE):
-            text = forge(source.removeprefix(FORGE), payload, signer, int(now_s))
-        else:
-            text = sign(payload, signer)
-        issued_s, life_s = int(now_s), self._settings.life_s
-        return AccessToken(text, issued_s - SKEW_S, issued_s + life_s, life_s)
+    def renew(self, pending: PendingToken, now_s: float) -> None:
+        """Start the fetch of a token that is missing or due, for no caller."""
+        if self.cached(pending, now_s) is None:
+            self._fetch(pending, now_s, is_ahead=True)
 
     def forget(self, vms: AbstractSet[str]) -> None:
         """Evict the tokens of some VMs, and do not cache those in the making."""
@@ -153,6 +138,7 @@ class TokenCache:
             self._evictions[vm] = self._evictions.get(vm, 0) + 1
             for key in self._keys.pop(vm, ()):
                 del self._cached[key]
+                self._note(vm)
 
     def forget_future(self, now_s: float) -> None:
         """Evict the tokens that were made after this time: the clock was set back."""
@@ -162,6 +148,21 @@ class TokenCache:
     def __len__(self) -> int:
         """Return the number of cached tokens."""
         return len(self._cached)
+
+    def entry(self, pending: PendingToken) -> CachedToken | None:
+        """Return a cached token with its times, valid or not."""
+        return self._cached.get(_key(pending))
+
+    def adopt(
+        self, pending: PendingToken, token: AccessToken, made_s: float, renew_s: float, now_s: float
+    ) -> bool:
+        """Cache a valid token of an earlier process, and tell whether it was."""
+        is_valid = int(made_s) <= now_s < token.expires_s
+        if not is_valid or _key(pending) in self._cached:
+            return False
+        end_s = self._steady() + token.expires_s - now_s
+        self._put(pending, CachedToken(token, made_s, renew_s, end_s))
+        return True
 
     def _fetch(self, pending: PendingToken, now_s: float, *, is_ahead: bool = False) -> _TokenFetch:
         """Start or join the fetch of a token."""
@@ -182,7 +183,7 @@ class TokenCache:
         finally:
             fetch.callers -= 1
             is_wanted = fetch.callers or fetch.is_ahead or fetch.task.done()
-            if not is_wanted and self._entra and self._entra.withdraw(fetch.pending):
+            if not is_wanted and self._source and self._source.withdraw(fetch.pending):
                 self._fetches.pop(_key(fetch.pending), None)
 
     def _end(self, fetch: _TokenFetch, task: "asyncio.Task[AccessToken | Failed]") -> None:
@@ -192,12 +193,12 @@ class TokenCache:
             task.exception()  # Retrieved: a fetch ahead of time has no caller that would.
 
     async def _run_fetch(self, pending: PendingToken, now_s: float) -> AccessToken | Failed:
-        if self._entra is None:
+        if self._source is None:
             return Failed("server_error")
         evictions = self._evictions.get(pending.vm, 0)
-        token = await self._entra.token(pending, now_s)
+        token = await self._source.token(pending, now_s)
         if isinstance(token, AccessToken):
-            renew_s = now_s + (token.expires_s - now_s) / 2
+            renew_s = now_s + (token.expires_s - now_s) * self._renew_at()
             self._store(pending, token, now_s, renew_s, evictions)
         return token
 
@@ -212,10 +213,14 @@ class TokenCache:
         self.made += 1
         if evictions != self._evictions.get(pending.vm, 0):
             return  # The VM's tokens were evicted meanwhile: return this one, but do not cache it.
+        end_s = self._steady() + token.expires_s - made_s
+        self._put(pending, CachedToken(token, made_s, renew_s, end_s))
+
+    def _put(self, pending: PendingToken, cached: CachedToken) -> None:
         key = _key(pending)
-        steady_end_s = self._steady() + token.expires_s - made_s
-        self._cached[key] = _CachedToken(token, made_s, renew_s, steady_end_s)
+        self._cached[key] = cached
         self._cached.move_to_end(key)
+        self._note(pending.vm)
         own = self._keys.setdefault(pending.vm, OrderedDict())
         own[key] = None
         own.move_to_end(key)
@@ -231,12 +236,75 @@ class TokenCache:
         _, identity, _, _ = key
         return len(self._cached[key].token.text) + len(identity.own_claims)
 
+    def _note(self, vm: str) -> None:
+        if self.changed is not None:
+            self.changed.add(vm)
+
     def _drop(self, key: _Key) -> None:
+        self._note(key[0])
         del self._cached[key]
         own = self._keys[key[0]]
         del own[key]
         if not own:
             del self._keys[key[0]]
+
+
+class TokenCache(FetchedTokens):
+    """The tokens of all VMs, signed here or fetched from Entra. Called on the loop."""
+
+    def __init__(  # noqa: PLR0913 - the sources of tokens, their bounds and a clock
+        self,
+        keyring: "Callable[[], Keyring]",
+        worker: Worker,
+        settings: TokenSettings,
+        entra: TokenSource | None = None,
+        max_tokens: int = MAX_TOKENS,
+        *,
+        steady: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """Begin empty; without `entra`, its identities get Azure's 500."""
+        super().__init__(entra, max_tokens, steady=steady)
+        self._keyring, self._worker, self._settings = keyring, worker, settings
+
+    async def make(self, pending: PendingToken, now_s: float) -> AccessToken | Failed:
+        """Make a token and cache it, or return the refusal for the guest."""
+        if pending.identity.source == ENTRA:
+            return await super().make(pending, now_s)
+        evictions = self._evictions.get(pending.vm, 0)
+        token = await self.issue(pending, now_s)
+        if isinstance(token, AccessToken):
+            self._store(pending, token, now_s, float("inf"), evictions)
+        return token
+
+    async def issue(self, pending: PendingToken, now_s: float) -> AccessToken | Failed:
+        """Sign a token in a thread, and do not cache it.
+
+        Raises:
+            KeyFileError: the first key cannot be written.
+        """
+        key = ("token", *_key(pending))
+        try:
+            return await self._worker.run(pending.vm, key, lambda: self.sign(pending, now_s))
+        except BusyError:
+            return Failed("throttled")
+
+    def sign(self, pending: PendingToken, now_s: float) -> AccessToken:
+        """Sign a token with this server's keyring, valid or forged. Call it in a thread.
+
+        Raises:
+            KeyFileError: the first key cannot be written.
+        """
+        # Imported here: a server whose VMs have no identity does not load PyJWT.
+        from openimds.credentials.tokens.jwt import forge, sign  # noqa: PLC0415 - see above
+
+        signer = self._keyring().signer(now_s)
+        payload, source = claims(pending, self._settings, now_s), pending.identity.source
+        if source.startswith(FORGE):
+            text = forge(source.removeprefix(FORGE), payload, signer, int(now_s))
+        else:
+            text = sign(payload, signer)
+        issued_s, life_s = int(now_s), self._settings.life_s
+        return AccessToken(text, issued_s - SKEW_S, issued_s + life_s, life_s)
 
 
 def _key(pending: PendingToken) -> _Key:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from openimds import private_files
 from openimds.errors import Error
+from openimds.log.events import CREDENTIALS_TROUBLE
 
 FILE_NAME = "caller-secret"
 _SIZE_BYTES = 32
@@ -43,15 +44,15 @@ class CallerSecrets:
             seed = secrets.token_bytes(_SIZE_BYTES)
             try:
                 private_files.write(path, seed.hex().encode())
+            except private_files.MirrorError as error:
+                raise SecretFileError(f"{path}: {error}") from None
             except OSError as error:
                 reason = f"{path}: {(error.strerror or str(error)).lower()}"
                 if notify is None or not private_files.is_of_disk(error):
                     raise SecretFileError(reason) from None
-                notify(
-                    f"{reason}: the secrets of VMs are in memory, and others after a restart. Free "
-                    "space on the disk, then restart"
-                )
-                return cls(seed)
+                loss = "the secrets of VMs are in memory, and others"
+                notify(CREDENTIALS_TROUBLE.message(private_files.in_memory(reason, loss)))
+            return cls(seed)
         return cls(_read(path))
 
     def of(self, vm: str) -> str:

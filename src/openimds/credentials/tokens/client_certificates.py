@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from openimds.credentials.keys.files import (
     MakeKey,
-    UnwritableFileError,
+    lasting,
     new_key,
     read_key,
     write_key,
@@ -92,17 +92,13 @@ class ClientCertificates:
 
     def _write(self, key: RSAPrivateKey) -> None:
         """Write a new key; on a full disk it stays in memory."""
-        if self._path is None:
-            return
-        try:
-            write_key(self._path, key)
-        except UnwritableFileError as error:
-            if self._notify is None:
-                raise
-            self._notify(
-                f"{error}: client certificates are signed by a key in memory, and no longer verify "
-                "after a restart. Free space on the disk, then restart"
-            )
+
+        def write(path: Path | None) -> None:
+            if path is not None:
+                write_key(path, key)
+
+        loss = "client certificates are signed by a key in memory, and no longer verify"
+        lasting(write, self._path, self._notify, loss)
 
 
 def _csr_key(csr: bytes) -> RSAPublicKey | None:

@@ -4,8 +4,8 @@ Rules of the room. It observes the data plane and never touches a response. It k
 token, no signature, no certificate request, no header or parameter that proves an identity.
 Everything has a bound: requests per VM, bytes over all requests, the size of each body and header.
 Unknown callers share one ring, so none of them can displace the requests of a VM. While nothing is
-kept and no subscriber follows, the data plane is not observed and pays nothing.
+kept and nobody follows, the data plane is not observed and pays nothing.
 
 Theory. `redact` removes secrets and cuts long values; `recorder` keeps the records and passes them
-to subscribers as they arrive. `protocol.lint` judges them.
+to subscribers and to the access log as they arrive. `protocol.lint` judges them.
 """

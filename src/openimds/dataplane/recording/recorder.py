@@ -3,7 +3,8 @@
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import TypeAlias
+from itertools import takewhile
+from typing import Protocol, TypeAlias
 
 from openimds.dataplane.observer import ObservedRequest
 from openimds.dataplane.recording import redact
@@ -21,10 +22,23 @@ Feed: TypeAlias = "asyncio.Queue[Record | None]"
 """Requests as they are answered; None: some were lost, or the server ends."""
 
 
+class RecordTap(Protocol):
+    """Takes requests as they are answered, and must not wait."""
+
+    def wants(self, number: int) -> bool:
+        """Tell whether it takes the request of a number."""
+        ...
+
+    def take(self, record: Record) -> None:
+        """Take a request."""
+        ...
+
+
 class Recorder:
     """Keeps the last `per_vm` requests of every VM; with 0 it only feeds its subscribers.
 
-    It observes requests on the event loop. `records` may be called from other threads.
+    It observes requests on the event loop. `records` without `since` may be called from other
+    threads.
     """
 
     def __init__(
@@ -32,13 +46,19 @@ class Recorder:
         per_vm: int,
         max_bytes: int = MAX_BYTES,
         on_active: Callable[[bool], None] = lambda _: None,
+        tap: RecordTap | None = None,
     ) -> None:
-        """Start empty; `on_active` is called when the recorder starts or stops needing requests."""
+        """Start empty; `on_active` is called when the recorder starts or stops needing requests.
+
+        A tap gets the requests that it wants, whether they are kept or not.
+        """
         self.per_vm, self._max_bytes = per_vm, max_bytes
         self.last_number = 0
         """The number of the last request, which is the count of all of them."""
+        self.clears = 0
+        """The number of times that all records were dropped."""
         self.size_bytes = 0
-        self.on_active = on_active
+        self.on_active, self._tap = on_active, tap
         self._all: OrderedDict[int, Record] = OrderedDict()
         self._rings: dict[str, deque[Record]] = {}
         self._feeds: set[Feed] = set()
@@ -50,24 +70,36 @@ class Recorder:
 
     @property
     def is_active(self) -> bool:
-        """Whether requests are kept or a subscriber follows them."""
-        return self.per_vm > 0 or bool(self._feeds)
+        """Whether requests are kept, or a subscriber or a tap follows them."""
+        return self.per_vm > 0 or self._tap is not None or bool(self._feeds)
 
     def observe(self, observed: ObservedRequest, response: PreparedResponse, data: bytes) -> None:
         """Keep a request with its response, and feed the subscribers."""
         self.last_number += 1
+        tap = self._tap if self._tap and self._tap.wants(self.last_number) else None
+        if not (tap or self.per_vm or self._feeds):
+            return
         record = _record(self.last_number, observed, response, data)
         if self.per_vm:
             self._keep(record)
+        if tap:
+            tap.take(record)
         for feed in self._feeds:
             _offer(feed, record)
 
-    def records(self, vm: str | None = None) -> tuple[Record, ...]:
-        """Return the records of a VM, or all, oldest first; "" means unknown callers."""
-        return tuple(self._all.values()) if vm is None else tuple(self._rings.get(vm, ()))
+    def records(self, vm: str | None = None, since: int = 0) -> tuple[Record, ...]:
+        """Return the records of a VM, or all, oldest first; "" means unknown callers.
+
+        Those after the number `since` are found in a time that grows with their count alone.
+        """
+        if not since:
+            return tuple(self._all.values()) if vm is None else tuple(self._rings.get(vm, ()))
+        newest_first = reversed(self._all.values() if vm is None else self._rings.get(vm, ()))
+        return tuple(takewhile(lambda record: record.number > since, newest_first))[::-1]
 
     def clear(self) -> None:
         """Drop every record; the numbers go on."""
+        self.clears += 1
         self._all.clear()
         self._rings.clear()
         self.size_bytes = 0

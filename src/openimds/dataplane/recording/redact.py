@@ -4,19 +4,16 @@ import re
 from urllib.parse import unquote
 
 from openimds.facts.endpoints import ENDPOINTS
+from openimds.facts.redaction import MASKED, SECRET_HEADERS, SECRET_PARAMETERS
 from openimds.protocol.request_log import MOST_BODY_BYTES
 
-MASKED = "***"
 MAX_VALUE_CHARACTERS = 256
 """Longer values of headers are cut."""
 MAX_TARGET_BYTES = 4096
 """As many as the data plane accepts."""
 MAX_HEADERS = 24
 
-_SECRET_HEADERS = frozenset(
-    {"authorization", "cookie", "proxy-authorization", "secret", "x-identity-header"}
-)
-_HEADERS = _SECRET_HEADERS | {
+_HEADERS = SECRET_HEADERS | {
     "accept",
     "accept-encoding",
     "cache-control",
@@ -41,10 +38,7 @@ _HEADERS = _SECRET_HEADERS | {
     "x-ms-client-request-id",
     "x-ms-correlation-id",
 }
-_PARAMETERS = (
-    "access_token|assertion|client_assertion|client_secret|code|password|refresh_token|secret|sig|"
-    "token"
-)
+_PARAMETERS = "|".join(SECRET_PARAMETERS)
 _SECRET_PARAMETER = re.compile(rf"([?&](?:{_PARAMETERS})=)[^&#]*", re.IGNORECASE)
 _USER = re.compile(r"^(\w+://)[^/?#]*@")
 _OPEN = frozenset(row.key for row in ENDPOINTS if not row.is_secret) | {
@@ -71,7 +65,7 @@ def headers(every: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
 
 
 def _value(name: str, value: str) -> str:
-    if name in _SECRET_HEADERS:
+    if name in SECRET_HEADERS:
         return MASKED
     bounded = value[:MAX_VALUE_CHARACTERS]
     return target(bounded.encode("latin-1")) if name == "referer" else bounded

@@ -9,11 +9,15 @@ from pathlib import Path
 import msgspec.json
 from msgspec import Struct
 
+from openimds.errors import BAD_JSON
+from openimds.fleet.store.file_length import cut
 from openimds.fleet.store.history import PENDING, History, HistoryBounds
 from openimds.fleet.store.marker import Progress, StoreMarker
 from openimds.fleet.store.port import EventBatch, Log, StoreError
+from openimds.fleet.store.salvage import salvaged_path
 from openimds.fleet.store.schema import STEPS
-from openimds.fleet.store.sqlite import SqliteStore, explain, open_to_read
+from openimds.fleet.store.sqlite import SqliteStore
+from openimds.fleet.store.sqlite_file import explain, open_to_read
 from openimds.private_files import sync
 
 MOST_FINDINGS = 20
@@ -43,6 +47,7 @@ def check_store(path: Path) -> StoreReport:
     with _opened(path) as database:
         rows = database.execute(f"PRAGMA integrity_check({MOST_FINDINGS})").fetchall()
         damage = tuple(" ".join(str(row).split()) for (row,) in rows if row != "ok")
+        damage += _cut(path)
         with suppress(sqlite3.Error):
             return _report(database, damage)
         return StoreReport(0, 0, 0, 0, damage or ("its tables cannot be read",))
@@ -64,7 +69,7 @@ def back_up(path: Path, into: Path) -> StoreReport:
             database.backup(copy)
             # A copy in this form is one file, which a reader needs no right to write beside.
             copy.execute("PRAGMA journal_mode = DELETE")
-            report = _report(copy, _damage(copy))
+            report = _report(copy, _cut(path) or _damage(copy))
         if report.damage:
             raise StoreError(f"{path}: is damaged ({report.damage[0]}); nothing was written")
         new.rename(into)
@@ -141,7 +146,7 @@ def restore(backup: Path, path: Path) -> tuple[StoreReport, Path | None]:
     """
     new = path.with_name(f".{path.name}.new")
     with _opened(backup) as database, _written(new):
-        report = _report(database, _damage(database))
+        report = _report(database, _cut(backup) or _damage(database))
         if report.damage:
             raise StoreError(f"{backup}: is damaged ({report.damage[0]}); nothing was changed")
         if not 0 < report.schema <= len(STEPS):
@@ -153,6 +158,7 @@ def restore(backup: Path, path: Path) -> tuple[StoreReport, Path | None]:
             database.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")
         sync(new)
+        salvaged_path(path).unlink(missing_ok=True)
         replaced = _set_aside(path)
         # Until the marker is written, the store is older than it tells: the start refuses it.
         new.rename(path)
@@ -185,12 +191,20 @@ def _report(database: sqlite3.Connection, damage: tuple[str, ...]) -> StoreRepor
         vms += 1
         try:
             msgspec.json.decode(body)
-        except (msgspec.DecodeError, RecursionError, ValueError):
+        except BAD_JSON:
             if len(unreadable) < MOST_FINDINGS:
                 unreadable.append(name)
     return StoreReport(
         vms, numbers.get("change", 0), numbers.get("happening", 0), schema, damage, (*unreadable,)
     )
+
+
+def _cut(path: Path) -> tuple[str, ...]:
+    try:
+        found = cut(path)
+    except OSError as error:
+        found = (error.strerror or str(error)).lower()
+    return (found,) if found else ()
 
 
 def _damage(database: sqlite3.Connection) -> tuple[str, ...]:

@@ -123,6 +123,13 @@ class StoreError(Error):
     """A failure of the world: a full disk, a damaged file, a folder without permission."""
 
 
+class FencedError(StoreError):
+    """This opening of a store may write no longer; nothing was written.
+
+    Another process leads, or the store is not as this one left it: open it anew.
+    """
+
+
 class ConflictError(Error):
     """A write that expected another revision; nothing was written."""
 
@@ -137,6 +144,10 @@ class Store(Protocol):
 
     def get(self, name: str) -> StoredVm | None:
         """Return the VM of a name."""
+        ...
+
+    def get_many(self, names: Sequence[str]) -> list[StoredVm]:
+        """Return those of these VMs that exist, in any order."""
         ...
 
     def page(self, after: str, limit: int) -> list[StoredVm]:
@@ -186,6 +197,10 @@ class Store(Protocol):
 
     def value(self, key: str) -> bytes | None:
         """Return the value that an event batch wrote under a key."""
+        ...
+
+    def values(self, prefix: str) -> dict[str, bytes]:
+        """Return the values whose keys begin with a text, by key."""
         ...
 
     def write_events(self, batch: EventBatch) -> list[LogEntry]:
@@ -246,3 +261,8 @@ def check_revision(name: str, expected: int | None, stored: int) -> None:
     """
     if expected is not None and expected != stored:
         raise ConflictError(name, expected, stored)
+
+
+def origin_after(stored: str, written: str, replaced: frozenset[str] | None) -> str:
+    """Return the origin of a stored VM after a write, whose `replaced_origins` are the last."""
+    return written if replaced is None or stored in replaced else stored

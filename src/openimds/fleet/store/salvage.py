@@ -7,10 +7,15 @@ from pathlib import Path
 
 from openimds.fleet.store.port import StoreError
 from openimds.fleet.store.schema import STEPS, bring_up_to_date, take_step
-from openimds.fleet.store.sqlite import explain
+from openimds.fleet.store.sqlite_file import explain
 
 _SEQUENCE = "sqlite_sequence"
 """SQLite's own table of the highest number that each log ever had."""
+
+
+def salvaged_path(path: Path) -> Path:
+    """Return the path of the salvage of a store, until it takes the store's place."""
+    return path.with_name(f"{path.stem}-salvaged{path.suffix}")
 
 
 def salvage(damaged: Path, into: Path) -> int:

@@ -8,7 +8,7 @@ and not the file.
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from openimds.fleet.scope_names import WholeNames
@@ -132,9 +132,14 @@ def bring_up_to_date(database: sqlite3.Connection, path: Path) -> Path | None:
             f"{len(STEPS)}); use that release"
         )
     copy = _copy(database, path, version) if 0 < version < len(STEPS) else None
+    take_steps(database, version)
+    return copy
+
+
+def take_steps(database: sqlite3.Connection, version: int) -> None:
+    """Take the steps that follow those of a version."""
     for number in range(version, len(STEPS)):
         take_step(database, number)
-    return copy
 
 
 def upgrade_notice(path: Path, copy: Path) -> str:
@@ -157,7 +162,11 @@ def _copy(database: sqlite3.Connection, path: Path, version: int) -> Path:
             database.backup(target)
         unfinished.replace(copy)
         sync(copy.parent)  # Before the step: it must not outlive the way back.
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
+        with suppress(OSError):  # A full disk keeps no half of it.
+            unfinished.unlink()
+        if isinstance(error, sqlite3.Error):
+            raise
         raise StoreError(
             f"{unfinished}: {error.strerror}; the store of an earlier release is copied before it "
             "is brought up to date: make its folder writable. Nothing was changed"

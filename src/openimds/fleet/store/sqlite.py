@@ -2,16 +2,14 @@
 
 Write-ahead logging with a sync on every commit: a change that `write` has acknowledged survives a
 crash of the process and of the machine. There is one writer, the process that holds the lock of the
-state directory. `schema` has the tables.
+state directory. `schema` has the tables, `sqlite_file` opens the file.
 """
 
-import os
 import sqlite3
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 from msgspec.structs import replace
 
@@ -25,13 +23,13 @@ from openimds.fleet.store.port import (
     Span,
     Store,
     StoredVm,
-    StoreError,
     Write,
     check_revision,
+    origin_after,
 )
 from openimds.fleet.store.schema import bring_up_to_date
+from openimds.fleet.store.sqlite_file import IN_MEMORY, explain, open_database
 
-_IN_MEMORY = ":memory:"
 _BATCH_ROWS = 1000
 """A large batch prunes its log after so many rows: SQLite reuses freed pages and keeps them."""
 
@@ -46,87 +44,6 @@ _TABLES = {
 """Table, key, and the bytes of a row's texts and of their copies in indexes, for each log."""
 _ROW_BYTES = 120
 """The bytes of a row beside its texts: dates, numbers, and those of SQLite."""
-
-DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
-"""The first words of SQLite's names for errors of a damaged file."""
-REMEDY = (
-    "restore a backup (openimds state restore FILE), or keep what can be read (openimds serve "
-    "--state-recover)"
-)
-
-
-def explain(path: Path, error: sqlite3.Error) -> StoreError:
-    """Return SQLite's error with the file and the remedy."""
-    hints = {
-        "SQLITE_FULL": "free space on the disk; nothing was lost and nothing was changed",
-        "SQLITE_READONLY": "make the file and its folder writable; nothing was changed",
-        "SQLITE_CORRUPT": f"the file is damaged: {REMEDY}",
-        "SQLITE_NOTADB": f"this is not a store of OpenIMDS: {REMEDY}",
-        "SQLITE_IOERR": "free space on the disk, or mend it; nothing was changed",
-        "SQLITE_CANTOPEN": "the folder must exist and be writable",
-    }
-    name = getattr(error, "sqlite_errorname", "") or ""
-    hint = next(
-        (text for key, text in hints.items() if name.startswith(key)), "nothing was changed"
-    )
-    return StoreError(f"{path}: {error}; {hint}")
-
-
-def name_of(error: BaseException) -> str:
-    """Return SQLite's name of an error, or of the one behind a StoreError, or nothing."""
-    return str(getattr(error.__cause__ or error, "sqlite_errorname", None) or "")
-
-
-def _make_private(path: Path) -> None:
-    """Make a missing file for its owner alone; SQLite copies the mode to the others."""
-    if path.name == _IN_MEMORY:
-        return
-    with suppress(OSError):  # SQLite gives the reason.
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-
-
-def open_database(path: Path) -> sqlite3.Connection:
-    """Open or create the file of a store for changes.
-
-    Raises:
-        StoreError: it cannot be opened.
-    """
-    _make_private(path)
-    database = None
-    try:
-        database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-    except sqlite3.Error as error:
-        if database:
-            database.close()
-        raise explain(path, error) from error
-    return database
-
-
-def open_to_read(path: Path) -> sqlite3.Connection:
-    """Open a store for reading alone, also on a file system that takes no changes.
-
-    Such a connection never removes the write-ahead log of a server that was killed. Without a log
-    the file holds everything, and SQLite needs no other file beside it.
-
-    Raises:
-        sqlite3.Error: it cannot be read.
-    """
-    log = path.with_name(f"{path.name}-wal")
-    is_whole = not log.exists() or not log.stat().st_size
-    for way in ("mode=ro", "immutable=1"):
-        uri = f"file:{quote(str(path.absolute()))}?{way}"
-        database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-        try:
-            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.Error as error:
-            database.close()
-            if way == "immutable=1" or not is_whole or name_of(error).startswith(DAMAGED):
-                raise
-        else:
-            return database
-    raise AssertionError("unreachable: the last way returns or raises")
 
 
 class SqliteStore(Store):
@@ -160,6 +77,10 @@ class SqliteStore(Store):
                 "SELECT name, body, revision, origin FROM vm WHERE name = ?", (name,)
             ).fetchone()
             return StoredVm(*row) if row else None
+
+    def get_many(self, names: Sequence[str]) -> list[StoredVm]:
+        """Return those of these VMs that exist, in any order."""
+        return [vm for vm in map(self.get, names) if vm]
 
     def page(self, after: str, limit: int) -> list[StoredVm]:
         """Return up to `limit` VMs whose names follow `after` by code points."""
@@ -247,11 +168,10 @@ class SqliteStore(Store):
         """Make one change of a transaction; None if the VM is so already."""
         stored = self.get(write.name)
         check_revision(write.name, write.expected, stored.revision if stored else 0)
-        before, origin, replaced = None, write.origin, write.replaced_origins
+        before, origin = None, write.origin
         if stored:
             before = stored.body
-            if replaced is not None and stored.origin not in replaced:
-                origin = stored.origin
+            origin = origin_after(stored.origin, origin, write.replaced_origins)
         if write.body == before and (stored is None or origin == stored.origin):
             return None
         cursor = self._db.execute(
@@ -301,6 +221,14 @@ class SqliteStore(Store):
         with self._explained():
             row = self._db.execute("SELECT body FROM note WHERE key = ?", (key,)).fetchone()
             return row[0] if row else None
+
+    def values(self, prefix: str) -> dict[str, bytes]:
+        """Return the values whose keys begin with a text, by key."""
+        with self._explained():
+            rows = self._db.execute(
+                "SELECT key, body FROM note WHERE substr(key, 1, ?) = ?", (len(prefix), prefix)
+            )
+            return dict(rows)
 
     def write_events(self, batch: EventBatch) -> list[LogEntry]:
         """Write one step of scheduled events; it is on the disk when this returns."""
@@ -412,6 +340,6 @@ class MemoryStore(SqliteStore):
 
     def __init__(self) -> None:
         """Open an empty database, which ends with this object."""
-        super().__init__(Path(_IN_MEMORY))
+        super().__init__(Path(IN_MEMORY))
         # A dropped store loses nothing, and Python 3.13 warns of a database that is left open.
         weakref.finalize(self, self._db.close)

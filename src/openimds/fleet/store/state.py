@@ -7,6 +7,7 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
+from urllib.parse import urlsplit
 
 from openimds.fleet.store.port import StoreError
 from openimds.private_files import (
@@ -20,7 +21,12 @@ from openimds.private_files import (
 
 STORE_NAME = "fleet.db"
 TOKEN_NAME = "admin-token"  # noqa: S105 - the name of a file
+ADMIN_PORT = 8170
+"""The port of the setting `admin` by default."""
 _LOCK_NAME = "lock"
+_USUAL_HOSTS = frozenset({"127.0.0.1", "::1", "localhost", "0.0.0.0", "::"})  # noqa: S104 - names
+_STORES = "fleet*.db*"
+"""The store, its copies from before an upgrade or a salvage, and the files beside each."""
 
 
 WAIT_S, _LOOK_S = 5.0, 0.02
@@ -38,6 +44,31 @@ def default_folder() -> Path:
     if os.name == "nt":
         base = base or os.environ.get("LOCALAPPDATA")
     return (Path(base) if base else Path.home() / ".local" / "state") / "openimds"
+
+
+def token_names(host: str, port: int) -> tuple[str, ...]:
+    """Return the names of an admin API's token file, the likeliest first.
+
+    Servers without a state directory share the default one, and each has a file of its own: only
+    the server at the default port has the plain name.
+    """
+    is_usual = host.lower() in _USUAL_HOSTS
+    names = () if port == ADMIN_PORT else (f"{TOKEN_NAME}-{port}",)
+    if not is_usual:
+        names = (f"{TOKEN_NAME}-{host.lower().replace(':', '_')}-{port}", *names)
+    return (*names, TOKEN_NAME)
+
+
+def token_path(url: str) -> Path:
+    """Return the token file of a server without a state directory."""
+    parts = urlsplit(url)
+    return default_folder() / token_names(parts.hostname or "", parts.port or 0)[0]
+
+
+def remove_token(path: Path) -> None:
+    """Remove a token file whose server ends, where the disk allows it."""
+    with suppress(OSError):
+        path.unlink()
 
 
 class State:
@@ -66,8 +97,8 @@ class State:
             raise StoreError(f"{folder}: {reason}; choose a writable folder with --state") from None
 
     def _check_store(self) -> None:
-        """Check that nobody else reads the store, or changes it by another name."""
-        for path in sorted(self.folder.glob(f"{STORE_NAME}*")):
+        """Check that nobody else reads a store, or changes one by another name."""
+        for path in sorted(self.folder.glob(_STORES)):
             status = path.lstat()
             if open_bits(status):
                 raise UntrustedFileError(

@@ -20,7 +20,7 @@ from openimds.interop.transcript.file import Transcript
 from openimds.interop.transcript.location import locate
 
 
-class Comparison(Struct, frozen=True):
+class Comparison(Struct, frozen=True, rename="camel"):
     """The result: the number of compared requests, the differences, the requests of one side."""
 
     compared: int

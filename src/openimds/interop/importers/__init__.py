@@ -12,13 +12,15 @@ Theory. `detect` finds the tool by the shape of the value. `arm_objects`, `arm_t
 network, disk, identity. `terraform_plan` joins resources that have no ids yet, and `scale_set`
 makes VMs of a set. `domain_xml` and `proxmox` read the VMs of hypervisors; `machines` puts the
 values that both have, and `texts` finds their texts. In a template, `arm_parser` reads an
-expression, `arm_functions` has the functions that need only their arguments, and `arm_scope`
-evaluates with the parameters, variables and loops around; `arm_deployment` has the functions that
-ask for the deployment, `arm_lambdas` those that apply a lambda, and `arm_members` finds members by
-name. An `Unread` stands for a value that could not be read. `mapping` applies the rows of `azure`
-or `terraform` to one resource; `conversions` has the conversions that rows name. `inventory` finds
-resources by their ids; `assemble` joins the resources of one VM, and `network` its interfaces. Each
-value keeps the path that it came from, and `unmapped` lists the paths that no VM has used.
+expression, `arm_functions` has the functions that need only their arguments (`arm_arguments` checks
+these, `arm_ids` makes resource ids), and `arm_scope` evaluates with the parameters, variables and
+loops around; `arm_deployment` has the functions that ask for the deployment, `arm_lambdas` those
+that apply a lambda, and `arm_members` finds members by name. An `Unread` stands for a value that
+could not be read. `mapping` applies the rows of `azure` or `terraform` (with `terraform_machines`
+and `terraform_sets`) to one resource; `conversions` has the conversions that rows name. `inventory`
+finds resources by their ids; `assemble` joins the resources of one VM, and `network` its
+interfaces. Each value keeps the path that it came from, and `unmapped` lists the paths that no VM
+has used.
 
 An unmapped path below a VM, or below a resource that a VM uses, is listed with that VM; any other
 one is listed with the first VM. So every path is listed once.

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from openimds.interop.importers import arm_functions
+from openimds.interop.importers.arm_arguments import text_of
+from openimds.interop.importers.arm_ids import resource_id_parts
 from openimds.interop.importers.arm_parser import Call, Node
 from openimds.interop.importers.unread import UNKNOWN, StandIn, Unread, UnreadError
 
@@ -62,7 +63,7 @@ def subscription_resource_id(scope: DeployedScope, node: Call) -> object:
 def _id_parts(scope: DeployedScope, node: Call) -> tuple[list[str], str]:
     arguments = [scope.evaluate(argument) for argument in node.arguments]
     try:
-        return arm_functions.resource_id_parts(arguments)
+        return resource_id_parts(arguments)
     except (ValueError, LookupError, TypeError):
         raise UnreadError(f"arguments that {node.spelling}() does not take") from None
 
@@ -117,7 +118,7 @@ def _digest(scope: DeployedScope, node: Call) -> bytes:
     texts = []
     for argument in node.arguments:
         try:
-            texts.append(arm_functions.text_of(scope.evaluate(argument)))
+            texts.append(text_of(scope.evaluate(argument)))
         except UnreadError:  # A stand-in does not need the value, only the same one each time.
             texts.append(repr(argument))
     return sha256("\0".join(texts).encode(errors="surrogatepass")).digest()

@@ -13,6 +13,8 @@ from ipaddress import ip_network
 from itertools import islice
 from typing import Any, TypeAlias
 
+from openimds.interop.importers.arm_arguments import as_text, as_truth, as_whole, text_of
+from openimds.interop.importers.arm_ids import extension_id, tenant_id
 from openimds.interop.importers.unread import UnreadError
 
 LONGEST_TEXT = 131_072
@@ -53,15 +55,6 @@ def call(name: str, arguments: _Values) -> object:
     if isinstance(result, str):
         _check_length(len(result))
     return result
-
-
-def text_of(value: object) -> str:
-    """Return a value as `string()` and `concat()` write it."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return str(value)
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _check_length(length: int) -> None:
@@ -141,29 +134,11 @@ def _intersection(arguments: _Values) -> object:
 
 def _create_object(arguments: _Values) -> object:
     pairs = zip(arguments[::2], arguments[1::2], strict=True)
-    return {_text(name): value for name, value in pairs}
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError
-    return value
-
-
-def _truth(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError
-    return value
+    return {as_text(name): value for name, value in pairs}
 
 
 def _range(arguments: _Values) -> object:
-    start, count = map(_whole, arguments)
+    start, count = map(as_whole, arguments)
     if not 0 <= count <= LONGEST_RANGE:
         raise UnreadError(f"range() of more than {LONGEST_RANGE} numbers")
     return list(range(start, start + count))
@@ -189,17 +164,17 @@ def _contains(arguments: _Values) -> object:
 def _split(arguments: _Values) -> object:
     text, marks = arguments
     pattern = "|".join(map(re.escape, [marks] if isinstance(marks, str) else marks))
-    return re.split(pattern, _text(text)) if pattern else [text]
+    return re.split(pattern, as_text(text)) if pattern else [text]
 
 
 def _join(arguments: _Values) -> object:
     items, mark = arguments
-    _check_length(len(_text(mark)) * len(items))
+    _check_length(len(as_text(mark)) * len(items))
     return mark.join(map(text_of, items))
 
 
 def _replace(arguments: _Values) -> object:
-    text, old, new = map(_text, arguments)
+    text, old, new = map(as_text, arguments)
     _check_length(text.count(old) * len(new))
     return text.replace(old, new) if old else text
 
@@ -207,21 +182,21 @@ def _replace(arguments: _Values) -> object:
 def _substring(arguments: _Values) -> object:
     text, start, *length = arguments
     end = start + length[0] if length else len(text)
-    if not 0 <= start <= end <= len(_text(text)):
+    if not 0 <= start <= end <= len(as_text(text)):
         raise ValueError
     return text[start:end]
 
 
 def _pad_left(arguments: _Values) -> object:
     text, width, *mark = arguments
-    if _whole(width) > LONGEST_TEXT:
+    if as_whole(width) > LONGEST_TEXT:
         raise ValueError
     return text_of(text).rjust(width, *mark)
 
 
 def _int(arguments: _Values) -> object:
     (value,) = arguments
-    return int(_text(value)) if isinstance(value, str) else _whole(value)
+    return int(as_text(value)) if isinstance(value, str) else as_whole(value)
 
 
 def _bool(arguments: _Values) -> object:
@@ -236,18 +211,18 @@ def _array(arguments: _Values) -> object:
 
 def _numbers(arguments: _Values) -> list[int]:
     items = arguments[0] if len(arguments) == 1 else arguments
-    return [_whole(item) for item in items]
+    return [as_whole(item) for item in items]
 
 
 def _div(arguments: _Values) -> object:
     """Return a quotient without its fraction; Python rounds down, ARM towards zero."""
-    one, other = map(_whole, arguments)
+    one, other = map(as_whole, arguments)
     quotient = abs(one) // abs(other)
     return quotient if (one < 0) == (other < 0) else -quotient
 
 
 def _mod(arguments: _Values) -> object:
-    one, other = map(_whole, arguments)
+    one, other = map(as_whole, arguments)
     rest = abs(one) % abs(other)
     return rest if one >= 0 else -rest
 
@@ -275,18 +250,18 @@ def _one(apply: Callable[[str], object]) -> Function:
 
     def function(arguments: _Values) -> object:
         (value,) = arguments
-        return apply(_text(value))
+        return apply(as_text(value))
 
     return function
 
 
 def _starts(arguments: _Values) -> object:
-    text, part = map(_text, arguments)
+    text, part = map(as_text, arguments)
     return text.lower().startswith(part.lower())
 
 
 def _ends(arguments: _Values) -> object:
-    text, part = map(_text, arguments)
+    text, part = map(as_text, arguments)
     return text.lower().endswith(part.lower())
 
 
@@ -306,12 +281,12 @@ def _nothing_of(value: object) -> object:
 
 def _take(arguments: _Values) -> object:
     value, count = arguments
-    return value[: max(_whole(count), 0)]
+    return value[: max(as_whole(count), 0)]
 
 
 def _skip(arguments: _Values) -> object:
     value, count = arguments
-    return value[max(_whole(count), 0) :]
+    return value[max(as_whole(count), 0) :]
 
 
 def _coalesce(arguments: _Values) -> object:
@@ -340,58 +315,25 @@ def _decoded(text: str) -> str:
 def _subnet(arguments: _Values) -> object:
     """Return the nth subnet of a range: `cidrSubnet('10.0.0.0/16', 24, 3)`."""
     text, length, number = arguments
-    subnets = ip_network(_text(text)).subnets(new_prefix=_whole(length))
+    subnets = ip_network(as_text(text)).subnets(new_prefix=as_whole(length))
     found = next(islice(subnets, _subnet_number(number), None))
     return str(found)
 
 
 def _subnet_number(number: object) -> int:
-    if not 0 <= _whole(number) < LONGEST_RANGE:
+    if not 0 <= as_whole(number) < LONGEST_RANGE:
         raise ValueError
-    return _whole(number)
+    return as_whole(number)
 
 
 def _host(arguments: _Values) -> object:
     """Return the nth address of a range: `cidrHost('10.0.0.0/24', 3)` is 10.0.0.4."""
     text, number = arguments
-    return str(ip_network(_text(text))[_whole(number) + 1])
-
-
-def resource_id_parts(arguments: _Values) -> tuple[list[str], str]:
-    """Return the arguments before the type of `resourceId()`, and the part behind /providers/.
-
-    Raises:
-        ValueError: the names do not fit the type.
-    """
-    words = [text_of(argument) for argument in arguments]
-    at = next((i for i, word in enumerate(words) if "/" in word), len(words) - 1)
-    # Azure takes a type with a slash at its end.
-    kind, names = words[at].rstrip("/"), words[at + 1 :]
-    if kind.count("/") != len(names) or not names:
-        raise ValueError
-    return words[:at], inner_id(kind, names)
-
-
-def inner_id(kind: str, names: list[str]) -> str:
-    """Return the end of a resource id: `N/a/x/b/y` for type `N/a/b`, names x, y."""
-    provider, *types = kind.split("/")
-    pairs = zip(types, names, strict=False)
-    return "/".join([provider, *(part for pair in pairs for part in pair)])
-
-
-def _extension_id(arguments: _Values) -> object:
-    owner, *rest = arguments
-    _, inner = resource_id_parts(rest)
-    return f"{_text(owner)}/providers/{inner}"
-
-
-def _tenant_id(arguments: _Values) -> object:
-    _, inner = resource_id_parts(arguments)
-    return f"/providers/{inner}"
+    return str(ip_network(as_text(text))[as_whole(number) + 1])
 
 
 FUNCTIONS: dict[str, Function] = {
-    "add": lambda values: _bounded(_two(lambda a, b: _whole(a) + b)(values)),  # type: ignore[arg-type]
+    "add": lambda values: _bounded(_two(lambda a, b: as_whole(a) + b)(values)),  # type: ignore[arg-type]
     "array": _array,
     "base64": _one(lambda text: base64.b64encode(text.encode()).decode()),
     "base64tostring": _one(_decoded),
@@ -407,7 +349,7 @@ FUNCTIONS: dict[str, Function] = {
     "empty": _empty,
     "endswith": _ends,
     "equals": _equals,
-    "extensionresourceid": _extension_id,
+    "extensionresourceid": extension_id,
     "first": _first,
     "flatten": _flatten,
     "format": _format,
@@ -426,8 +368,8 @@ FUNCTIONS: dict[str, Function] = {
     "max": lambda values: max(_numbers(values)),
     "min": lambda values: min(_numbers(values)),
     "mod": _mod,
-    "mul": lambda values: _bounded(_two(lambda a, b: _whole(a) * b)(values)),  # type: ignore[arg-type]
-    "not": lambda values: not _truth(*values),
+    "mul": lambda values: _bounded(_two(lambda a, b: as_whole(a) * b)(values)),  # type: ignore[arg-type]
+    "not": lambda values: not as_truth(*values),
     "objectkeys": lambda values: sorted(*values),
     "padleft": _pad_left,
     "range": _range,
@@ -437,10 +379,10 @@ FUNCTIONS: dict[str, Function] = {
     "split": _split,
     "startswith": _starts,
     "string": lambda values: text_of(*values),
-    "sub": lambda values: _bounded(_two(lambda a, b: _whole(a) - b)(values)),  # type: ignore[arg-type]
+    "sub": lambda values: _bounded(_two(lambda a, b: as_whole(a) - b)(values)),  # type: ignore[arg-type]
     "substring": _substring,
     "take": _take,
-    "tenantresourceid": _tenant_id,
+    "tenantresourceid": tenant_id,
     "tolower": _one(str.lower),
     "toupper": _one(str.upper),
     "trim": _one(str.strip),

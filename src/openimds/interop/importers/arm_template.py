@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from openimds.errors import ConfigError
 from openimds.interop.importers.arm_deployment import Deployment
-from openimds.interop.importers.arm_functions import inner_id
+from openimds.interop.importers.arm_ids import inner_id
 from openimds.interop.importers.arm_members import by_lower_name
 from openimds.interop.importers.arm_scope import Budget, Scope
 from openimds.interop.importers.assemble import FoundResources

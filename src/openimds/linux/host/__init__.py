@@ -3,8 +3,9 @@
 Rules of the room. It identifies no VM: it makes a source address at the listener as trustworthy as
 a name. A binding joins a VM's interface, hardware address and source addresses as the fleet has
 them (`bindings`). `nft_rules` writes the rules that enforce the bindings, `nft_state` reads the
-rules in force. `plan` leads from the present state to the wanted one in steps, `status` reports the
-state and the obstacles. Only `commands` runs `ip` and `nft`; nothing else changes the system.
+rules in force, `host_state` all of the present state. `plan` leads from it to the wanted state in
+steps, `status` reports the state and the obstacles. Only `commands` runs `ip` and `nft`; nothing
+else changes the system.
 
 Theory. The address is on no interface. Accepted packets get a mark, and a routing rule leads marked
 packets alone to this host: without the rules nobody gets in. A plan is computed from the present

@@ -37,7 +37,7 @@ def bindings(vms: Iterable[Vm]) -> list[InterfaceBinding]:
             hardware address is malformed.
     """
     by_name = sorted(vms, key=lambda vm: vm.name)
-    bound = [_binding(vm) for vm in by_name if vm.reach.interface]
+    bound = [binding_of(vm) for vm in by_name if vm.reach.interface]
     interfaces: dict[str, str] = {}
     addresses: dict[str, str] = {}
     for binding in bound:
@@ -54,7 +54,12 @@ def _claim(owners: dict[str, str], claimed: str, name: str, key: str) -> None:
         raise ConfigError(f"vms.{name}.reach.{key}", seen, f"an {key} of this VM alone")
 
 
-def _binding(vm: Vm) -> InterfaceBinding:
+def binding_of(vm: Vm) -> InterfaceBinding:
+    """Return the binding of a VM that has an interface.
+
+    Raises:
+        ConfigError: it has no usable address, or its hardware address is malformed.
+    """
     addresses = vm.reach.address
     if addresses is None:
         # A captured document may have placeholders, such as X.X.X.X.

@@ -47,6 +47,10 @@ NEW_CONNECTIONS_PER_S = 100
 """New connections of a VM a second; Azure answers 5 requests a second (`facts.limits`)."""
 NEW_CONNECTIONS_BURST = 300
 """New connections of a VM at once, after it has opened none for three seconds."""
+_HALF_OPEN_S = 3
+"""The life of a connection that the guest never completes (`dataplane.saved_syn`)."""
+MOST_HALF_OPEN = NEW_CONNECTIONS_BURST + _HALF_OPEN_S * NEW_CONNECTIONS_PER_S
+"""Half-open connections of a VM; the listener's queue has 4096 places and more."""
 
 REASONS = {
     "unknown_interface": "from an interface of no VM",

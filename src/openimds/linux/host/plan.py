@@ -1,15 +1,20 @@
-"""Read the state of this host, and plan the steps to `up` or `down`."""
+"""Plan the steps to `up` or `down` on this host, and tell what differs."""
 
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-import msgspec.json
 from msgspec import Struct
 
 from openimds.errors import Error
 from openimds.linux.host.bindings import InterfaceBinding
-from openimds.linux.host.commands import Run
+from openimds.linux.host.host_state import (
+    PRIORITY,
+    PROTOCOL,
+    ROUTES,
+    HostState,
+    Neighbour,
+    bound_in,
+)
 from openimds.linux.host.nft_rules import (
     IPV4,
     IPV4_OF_LOCAL,
@@ -19,70 +24,14 @@ from openimds.linux.host.nft_rules import (
     Rules,
     ruleset,
 )
-from openimds.linux.host.nft_state import FAMILIES, Expected, NftTable, tables
+from openimds.linux.host.nft_state import FAMILIES, Expected, NftTable
 
 _OLD_DEVICE, _OLD_ALIAS, _OLD_KINDS = "imds0", "openimds", ("dummy", "bridge")
 """The interface that had the address in 0.1.0, with its alias."""
-ROUTES = 16925
-"""The number of the routing table in which the address is this host's."""
-PROTOCOL = "169"
-"""The originator of our routes, as the kernel records it; no other program is known to use it."""
-_PRIORITY = "169"
-"""The place of our routing rule, before those that choose a way out of the host."""
 
 
 class HostError(Error):
     """The address or the interface exists already and is not ours."""
-
-
-class Interface(Struct, frozen=True):
-    """One interface: its kind, its master (such as a bridge) and its addresses."""
-
-    name: str
-    kind: str
-    mac: str
-    master: str
-    alias: str
-    is_up: bool
-    addresses: frozenset[str]
-
-
-class Neighbour(Struct, frozen=True, order=True):
-    """A permanent entry of the neighbour table: no packet of a guest changes it."""
-
-    device: str
-    address: str
-    mac: str
-
-
-class HostState(Struct, frozen=True):
-    """The present state of the host.
-
-    `routes` are the interfaces with a route to a cloud's own metadata service. `has_rule` tells
-    that packets with our mark use the routing table in which the addresses of `local` are this
-    host's; `blocked` are the addresses that have no way without the mark. `neighbours` are the
-    permanent entries that `up` made, `fixed` the devices and addresses that have one of others.
-    """
-
-    interfaces: dict[str, Interface]
-    routes: tuple[str, ...]
-    tables: dict[str, NftTable]
-    has_rule: bool = False
-    local: frozenset[str] = frozenset()
-    blocked: frozenset[str] = frozenset()
-    neighbours: frozenset[Neighbour] = frozenset()
-    fixed: frozenset[tuple[str, str]] = frozenset()
-
-    @property
-    def ipv6_interfaces(self) -> list[str]:
-        """The interfaces that `up` gave the IPv6 address."""
-        inet = self.tables.get("inet", NftTable())
-        return [element.parts[0] for element in inet.sets.get("places", ())]
-
-    def host_interface(self, binding: InterfaceBinding) -> str:
-        """Return the host's own interface towards a guest: its bridge or its tap, or ""."""
-        guest = self.interfaces.get(binding.interface)
-        return guest.master or guest.name if guest else ""
 
 
 class PlanStep(Struct, frozen=True):
@@ -101,55 +50,6 @@ class PlanStep(Struct, frozen=True):
         """Return the step as text to paste into a shell."""
         line = shlex.join(self.command)
         return f"{line} <<'RULES'\n{self.text}RULES" if self.text else line
-
-
-def read_state(run: Run) -> HostState:
-    """Read the present state.
-
-    Raises:
-        ToolError: a program is missing, or this process may not read the state.
-    """
-    listed = msgspec.json.decode(run(("ip", "-j", "-d", "address", "show"), ""))
-    interfaces = {item["ifname"]: _interface(item) for item in listed if "ifname" in item}
-    routes = msgspec.json.decode(run(("ip", "-j", "-4", "route", "show", "table", "all"), ""))
-    routes = [item for item in routes if item.get("dst") in (IPV4, IPV4_OF_LOCAL)]
-    own = [item for item in routes if item.get("protocol") == PROTOCOL]
-    rules = msgspec.json.decode(run(("ip", "-j", "-4", "rule", "show"), ""))
-    permanent = msgspec.json.decode(run(("ip", "-j", "neighbour", "show", "nud", "permanent"), ""))
-    ours = [item for item in permanent if item.get("protocol") == PROTOCOL]
-    return HostState(
-        interfaces,
-        tuple(
-            str(item.get("dev", ""))
-            for item in routes
-            if item.get("protocol") != PROTOCOL and item.get("type") != "local"
-        ),
-        tables(run),
-        any(map(_is_our_rule, rules)),
-        frozenset(item["dst"] for item in own if item.get("type") == "local"),
-        frozenset(item["dst"] for item in own if item.get("type") == "blackhole"),
-        frozenset(Neighbour(item["dev"], item["dst"], item.get("lladdr", "")) for item in ours),
-        frozenset(
-            (item["dev"], item["dst"]) for item in permanent if item.get("protocol") != PROTOCOL
-        ),
-    )
-
-
-def _interface(listed: dict[str, Any]) -> Interface:
-    return Interface(
-        listed["ifname"],
-        listed.get("linkinfo", {}).get("info_kind", ""),
-        listed.get("address", ""),
-        listed.get("master", ""),
-        listed.get("ifalias", ""),
-        "UP" in listed.get("flags", ()),
-        frozenset(item["local"] for item in listed.get("addr_info", ()) if "local" in item),
-    )
-
-
-def _is_our_rule(listed: dict[str, Any]) -> bool:
-    wanted = {"fwmark": f"{PACKET_MARK:#x}", "table": str(ROUTES), "priority": int(_PRIORITY)}
-    return all(listed.get(key) == value for key, value in wanted.items())
 
 
 def plan_up(
@@ -293,25 +193,6 @@ def wanted_neighbours(
     return frozenset(item for item in wanted if (item.device, item.address) not in state.fixed)
 
 
-def bound_in(state: HostState) -> list[InterfaceBinding]:
-    """Return the bindings of the rules in force, sorted by name."""
-    inet = state.tables.get("inet", NftTable())
-    macs = {link.parts[0]: link.parts[1] for link in inet.sets.get("links", ())}
-    addresses: dict[str, list[str]] = {}
-    for interface, _, address in inet.bound:
-        addresses.setdefault(interface, []).append(address)
-    bound = [
-        InterfaceBinding(
-            guest.vm,
-            guest.parts[0],
-            macs.get(guest.parts[0], ""),
-            tuple(sorted(addresses.get(guest.parts[0], ()))),
-        )
-        for guest in inet.sets.get("guests", ())
-    ]
-    return sorted(bound, key=lambda binding: binding.vm)
-
-
 def matches(state: HostState, bindings: Sequence[InterfaceBinding], expected: Expected) -> bool:
     """Tell whether the rules in force are those of these VMs.
 
@@ -387,7 +268,7 @@ def _served(*, is_local: bool) -> frozenset[str]:
 
 def _rule(action: str) -> PlanStep:
     """Return the step that leads marked packets to our routing table, or no longer."""
-    place = ("priority", _PRIORITY, "protocol", PROTOCOL)
+    place = ("priority", PRIORITY, "protocol", PROTOCOL)
     return _ip("rule", action, "fwmark", f"{PACKET_MARK:#x}", "lookup", str(ROUTES), *place)
 
 

@@ -9,23 +9,17 @@ from msgspec import Struct
 
 from openimds.linux.host.bindings import InterfaceBinding
 from openimds.linux.host.commands import Run, ToolError
+from openimds.linux.host.host_state import HostState, Interface, bound_in
 from openimds.linux.host.nft_rules import IPV4, REASONS
 from openimds.linux.host.nft_state import Expected
-from openimds.linux.host.plan import (
-    HostState,
-    Interface,
-    bound_in,
-    plan_down,
-    problems,
-    wanted_neighbours,
-)
+from openimds.linux.host.plan import plan_down, problems, wanted_neighbours
 
 _OVS, _MAC_BASED = "openvswitch", ("macvtap", "macvlan", "ipvtap", "ipvlan")
 _STRICT = "1"
 _SYSCTL = Path("/proc/sys/net/ipv4/conf")
 
 
-class Guest(Struct, frozen=True):
+class Guest(Struct, frozen=True, rename="camel"):
     """One bound VM; packets are counted since the rules were last written.
 
     `on` is the bridge of its interface, or empty.
@@ -41,7 +35,7 @@ class Guest(Struct, frozen=True):
     dropped: int
 
 
-class HostReport(Struct, frozen=True):
+class HostReport(Struct, frozen=True, rename="camel"):
     """The status of a host: its VMs, and the dropped packets by reason.
 
     `is_up` means that everything of `openimds host up` is there and unchanged; otherwise `problems`

@@ -15,6 +15,7 @@ from typing import Annotated
 import msgspec.json
 from msgspec import Meta, Struct, field
 
+from openimds.errors import BAD_JSON
 from openimds.facts.events import ACTIVATION, MEMBERS, OLD_PREFIX, RESOURCE_TYPE, TYPES, EventStatus
 from openimds.protocol.events.event import Event
 
@@ -102,7 +103,7 @@ def read_approval(body: bytes) -> tuple[str, ...] | None:
     """
     try:
         return tuple(request.event_id for request in _APPROVAL.decode(body).requests)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except BAD_JSON:
         # Not JSON, not UTF-8, not of this shape; or nested so deeply that it is an attack.
         return None
 
@@ -129,3 +130,27 @@ class ScopeActivity:
             first_s = now_s
         self._times[scope] = (first_s, now_s)
         return now_s - first_s >= self._delay_s
+
+    def of(self, scope: str) -> tuple[float, float] | None:
+        """Return the first and the last request of a scope, None if there was none."""
+        return self._times.get(scope)
+
+    def scopes(self) -> Iterable[str]:
+        """Return the scopes that have asked."""
+        return self._times.keys()
+
+    def merge(self, scope: str, first_s: float, last_s: float) -> bool:
+        """Take the requests of a scope on another host; tell whether they change anything."""
+        own = self._times.get(scope)
+        if own is None or last_s - own[1] >= self._idle_s:
+            merged = first_s, last_s
+        elif own[1] - last_s >= self._idle_s:
+            merged = own
+        else:
+            merged = min(own[0], first_s), max(own[1], last_s)
+        self._times[scope] = merged
+        return merged != own
+
+    def forget(self, scope: str) -> None:
+        """Forget the requests of a scope without VMs here."""
+        self._times.pop(scope, None)

@@ -8,6 +8,7 @@ from msgspec import Struct
 from openimds.errors import ConfigError
 from openimds.facts.events import ANY, EVENT_SOURCES, NEEDS, TYPES
 from openimds.parameters import (
+    DURATION,
     MOST_ITEMS,
     Parameter,
     describe,
@@ -62,15 +63,15 @@ SHARED: tuple[Parameter, ...] = (
         "DurationInSeconds shown to guests; -1 is unknown.",
         minimum=-1,
         maximum=MOST_S,
-        metavar="SECONDS",
+        metavar=DURATION,
     ),
     Parameter(
         "life_s",
         float,
-        "Seconds a started event stays listed; -1 until it is completed.",
+        "Time that a started event stays listed; -1 until it is completed.",
         minimum=UNTIL_COMPLETED_S,
         maximum=MOST_S,
-        metavar="SECONDS",
+        metavar=DURATION,
     ),
     Parameter("description", str, "Default: Azure's text for this type.", metavar="TEXT"),
     Parameter("source", str, "The origin shown to guests.", choices=EVENT_SOURCES),
@@ -83,10 +84,10 @@ REQUEST: tuple[Parameter, ...] = (
     Parameter(
         "in_s",
         float,
-        "Notice before NotBefore, in seconds.",
+        "Notice before NotBefore.",
         minimum=0,
         maximum=MOST_S,
-        metavar="SECONDS",
+        metavar=DURATION,
     ),
     Parameter("not_before", str, "NotBefore itself.", metavar="TIME", convert=parse_time),
     Parameter("failure", bool, "Failed hardware: the event is Started from the beginning."),

@@ -132,6 +132,10 @@ class EventStateMachine:
             self._incarnations[scope] = incarnation
         return is_new
 
+    def forget(self, scope: str) -> int:
+        """Forget the number of a scope without events, and return it."""
+        return self._incarnations.pop(scope, FIRST_INCARNATION)
+
     def due_s(self) -> float | None:
         """Return the time of the next transition by time, or None."""
         while self._queue:

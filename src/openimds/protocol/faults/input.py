@@ -25,10 +25,12 @@ from openimds.facts.faults import DELAY, EDITED_TOKEN, EFFECTS, RESPONSE, STATUS
 from openimds.facts.playbooks import PLAYBOOKS, ParameterValue, Playbook
 from openimds.facts.public_faults import ANSWER, HANGING, LATE
 from openimds.parameters import (
+    DURATION,
     MOST_ITEMS,
     Parameter,
     describe,
     nearest,
+    old_names,
     path_of,
     read_fields,
     read_value,
@@ -132,6 +134,7 @@ def parameter_of(row: FaultParameter) -> Parameter:
         choices=row.choices,
         required=row.required,
         takes_whole=row.kind is ValueKind.WORD,
+        metavar=DURATION if row.name.endswith("_s") else "",
     )
 
 
@@ -200,7 +203,8 @@ def _of_line(
     }
     filled |= {"vms": members["vms"]} if "vms" in members else {}
     try:
-        fields = _read(effect_rows(str(line["effect"])), filled, "")
+        with old_names():  # These names are those of the rows.
+            fields = _read(effect_rows(str(line["effect"])), filled, "")
         return _spec({**fields, "playbook": playbook.key}, "")
     except ConfigError as error:
         path = path_of(where, sources.get(error.where, error.where))

@@ -6,8 +6,8 @@ through the requests of one VM for breaches of the rules in `facts.lint`; `findi
 into a report. A rule that cannot be judged for certain has an excuse beside it.
 """
 
-from openimds.protocol.lint.finding import Finding, report
+from openimds.protocol.lint.finding import Finding, broken_rules, report
 from openimds.protocol.lint.rate_rules import most_in
 from openimds.protocol.request_log import Record
 
-__all__ = ["Finding", "Record", "most_in", "report"]
+__all__ = ["Finding", "Record", "broken_rules", "most_in", "report"]

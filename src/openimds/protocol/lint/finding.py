@@ -1,6 +1,6 @@
 """The report: all checks over the requests of all VMs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 
 from msgspec import Struct
@@ -49,11 +49,7 @@ def report(
     The records may be in any order; requests of unknown callers are not judged. `secondary` has
     the addresses of each VM that Azure does not answer, for the rule about them.
     """
-    addresses = secondary or {}
-    by_vm: dict[str, list[Record]] = {}
-    for record in sorted(records, key=lambda record: (record.now_s, record.number)):
-        if record.vm:
-            by_vm.setdefault(record.vm, []).append(record)
+    addresses, by_vm = secondary or {}, _by_vm(records)
     return tuple(
         finding
         for vm in sorted(by_vm)
@@ -61,12 +57,39 @@ def report(
     )
 
 
-def _findings(vm: str, records: list[Record], secondary: AbstractSet[str]) -> list[Finding]:
+def broken_rules(records: Iterable[Record]) -> dict[int, tuple[str, ...]]:
+    """Return the keys of the rules that each request breaks, by its number.
+
+    A request without a breach is left out; for the rest it is as with `report`.
+    """
+    broken: dict[int, list[str]] = {}
+    for of_vm in _by_vm(records).values():
+        for example in _examples(of_vm):
+            rules = broken.setdefault(example.record.number, [])
+            if example.rule not in rules:
+                rules.append(example.rule)
+    return {number: tuple(rules) for number, rules in broken.items()}
+
+
+def _by_vm(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Return the records of each VM in the order of their times."""
+    by_vm: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda record: (record.now_s, record.number)):
+        if record.vm:
+            by_vm.setdefault(record.vm, []).append(record)
+    return by_vm
+
+
+def _examples(records: list[Record]) -> Iterator[Example]:
     requests = [parse_record(record) for record in records]
-    by_rule: dict[str, list[Example]] = {}
     for check in _CHECKS:
-        for example in check(requests):
-            by_rule.setdefault(example.rule, []).append(example)
+        yield from check(requests)
+
+
+def _findings(vm: str, records: list[Record], secondary: AbstractSet[str]) -> list[Finding]:
+    by_rule: dict[str, list[Example]] = {}
+    for example in _examples(records):
+        by_rule.setdefault(example.rule, []).append(example)
     other = [Example(_SECONDARY, one) for one in records if one.peer in secondary]
     if other:
         by_rule[_SECONDARY] = other

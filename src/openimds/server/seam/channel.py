@@ -103,8 +103,13 @@ class Channel:
         writer: StreamWriter,
         messages: Any,  # noqa: ANN401 - a union of types
         answer: Answer,
+        max_frame_bytes: int | None = None,
     ) -> None:
-        """Answer the messages of a union of types; `run` reads them."""
+        """Answer the messages of a union of types; `run` reads them.
+
+        A frame of more than `max_frame_bytes` ends the channel; None is the bound on all frames.
+        """
+        self._max_frame_bytes = max_frame_bytes or MAX_FRAME_BYTES
         self._reader, self._writer, self._answer = reader, writer, answer
         self._decode = msgspec.msgpack.Decoder(messages).decode
         self._calls: dict[int, tuple[Future[Any], Any]] = {}
@@ -151,12 +156,12 @@ class Channel:
         try:
             while True:
                 length = int.from_bytes(await self._reader.readexactly(_LENGTH_OCTETS), "big")
-                if length > MAX_FRAME_BYTES:
+                if length > self._max_frame_bytes:
                     break
                 frame = msgspec.msgpack.decode(await self._reader.readexactly(length), type=_Frame)
                 self._take(frame)
-        except (asyncio.IncompleteReadError, ConnectionError, MsgspecError):
-            pass
+        except (asyncio.IncompleteReadError, OSError, MsgspecError):
+            pass  # An error of TLS, or the time-out of a dead peer, is no ConnectionError.
         finally:
             self.close()
             # Else they would change a host that the next control has begun to fill.
@@ -165,6 +170,11 @@ class Channel:
                 for task in late:
                     task.cancel()
 
+    def abort(self) -> None:
+        """End the channel at once, without the end of TLS."""
+        self.close()
+        self._writer.transport.abort()
+
     def close(self) -> None:
         """End the channel; calls under way fail."""
         self.is_closed = True
@@ -172,6 +182,7 @@ class Channel:
         for future, _ in self._calls.values():
             if not future.done():
                 future.set_exception(ChannelClosedError("the other process has ended"))
+                future.exception()  # Its caller may still be sending; asyncio would log this.
 
     def _take(self, frame: _Frame) -> None:
         if frame.kind in {_FrameKind.CALL, _FrameKind.POST}:
@@ -195,7 +206,7 @@ class Channel:
 
     async def _do(self, frame: _Frame) -> None:
         try:
-            body = _checked(_encode(await self._answer(self._decode(frame.body))))
+            body = _checked(_encode(await self._answer(self._message(frame))))
             kind = _FrameKind.RESULT
         except Exception as error:  # noqa: BLE001 - the caller gets it
             body, kind = _encode(to_wire(error)), _FrameKind.ERROR
@@ -204,6 +215,18 @@ class Channel:
             with suppress(ChannelClosedError):
                 await self._drain()
 
+    def _message(self, frame: _Frame) -> SeamMessage:
+        """Return the message of a frame.
+
+        Raises:
+            Error: this release does not know it.
+        """
+        try:
+            message: SeamMessage = self._decode(frame.body)
+        except MsgspecError as error:
+            raise Error(f"a message that this release does not know: {error}") from None
+        return message
+
     def _send(self, kind: _FrameKind, number: int, body: bytes) -> None:
         frame = _encode(_Frame(kind, number, Raw(body)))
         self._writer.write(len(frame).to_bytes(_LENGTH_OCTETS, "big") + frame)
@@ -211,7 +234,7 @@ class Channel:
     async def _drain(self) -> None:
         try:
             await self._writer.drain()
-        except ConnectionError:
+        except OSError:
             raise ChannelClosedError("the other process has ended") from None
 
     def _check(self) -> None:

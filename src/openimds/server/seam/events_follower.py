@@ -1,10 +1,13 @@
 """Scheduled events as a host shows them: published by control, approved through it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 
 from openimds.errors import Error
 from openimds.events.writer import PublishedScope
+from openimds.facts.events import FIRST_INCARNATION
+from openimds.log.events import EVENT_TROUBLE
 from openimds.protocol.events.document import ScopeActivity
 from openimds.protocol.pending import (
     Approved,
@@ -39,15 +42,50 @@ class EventsFollower:
         """
         self._patience_s = patience_s
         self._send, self._utc, self._notify, self._activity = send, utc, notify, activity
+        self._coming: dict[str, PublishedScope] | None = None
+        """The parts of a whole set that has begun."""
+        self._noted: dict[str, tuple[float, float]] = {}
         self._scopes: dict[str, PublishedScope] = {}
         self._untouched = PublishedScope()
 
-    def take(self, scopes: Iterable[ScopeState], *, is_whole: bool) -> None:
-        """Show the published events of these scopes; with `is_whole`, of no others."""
+    def take(self, scopes: Iterable[ScopeState], *, is_whole: bool, is_last: bool = True) -> None:
+        """Show the published events of these scopes; with `is_whole`, of no others.
+
+        What begins with `is_whole` is shown at once, with its last part. A scope that never had an
+        event, or was forgotten, takes no memory.
+        """
         if is_whole:
-            self._scopes.clear()
+            self._coming = {}
+        target = self._scopes if self._coming is None else self._coming
         for state in scopes:
-            self._scopes[state.scope] = PublishedScope(state.events, state.incarnation)
+            if state.events or state.incarnation != FIRST_INCARNATION:
+                target[state.scope] = PublishedScope(state.events, state.incarnation)
+            else:
+                target.pop(state.scope, None)
+        if is_last and self._coming is not None:
+            self._scopes, self._coming = self._coming, None
+
+    def keep(self, scopes: AbstractSet[str]) -> None:
+        """Show no other scopes than these any longer."""
+        for scope in self._scopes.keys() - scopes:
+            del self._scopes[scope]
+
+    def new_activity(self, *, is_whole: bool = False) -> dict[str, tuple[float, float]]:
+        """Return the requests of scopes since the last call; with `is_whole`, all."""
+        if self._activity is None:
+            return {}
+        if is_whole:
+            self._noted = {}
+        times = {scope: self._activity.of(scope) for scope in self._activity.scopes()}
+        new = {scope: one for scope, one in times.items() if one and self._noted.get(scope) != one}
+        self._noted = {scope: one for scope, one in times.items() if one}
+        return new
+
+    def take_activity(self, scopes: Mapping[str, tuple[float, float]]) -> None:
+        """Take the requests of scopes on other hosts."""
+        for scope, times in scopes.items():
+            if self._activity:
+                self._activity.merge(scope, *times)
 
     def cached(self, need: PendingEventsDocument, now_s: float) -> EventsDocument:
         """Return the document of a scope; a new object whenever it has changed."""
@@ -65,10 +103,15 @@ class EventsFollower:
                 return await self._send(need)
         except TimeoutError:
             self._notify(
-                f"{need.vm} could not approve an event: control has not answered within "
-                f"{self._patience_s:g} s"
+                EVENT_TROUBLE.message(
+                    f"{need.vm} could not approve an event: control has not answered within "
+                    f"{self._patience_s:g} s",
+                    vm=need.vm,
+                )
             )
             return Failed("unavailable")
         except Error as error:
-            self._notify(f"{need.vm} could not approve an event: {error}")
+            self._notify(
+                EVENT_TROUBLE.message(f"{need.vm} could not approve an event: {error}", vm=need.vm)
+            )
             return Failed("unavailable")

@@ -4,16 +4,16 @@ import asyncio
 import gc
 from collections.abc import Mapping
 from functools import reduce
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from openimds.fleet.index import IndexUpdate, PackedVm, unpack
+from openimds.fleet.index import IndexUpdate
+from openimds.fleet.vm_entry import PackedVm, unpack
 from openimds.protocol.lint import Record
 from openimds.protocol.response import Response
 from openimds.server.host import Host
 from openimds.server.local_host import LocalHost
 from openimds.server.seam.events_follower import EventsFollower
-from openimds.server.seam.fault_states import active_fault, fault_state
+from openimds.server.seam.fault_states import FollowedFaults, fault_state
 from openimds.server.seam.messages import (
     CREDENTIAL_CALLS,
     PUBLICATION_CALLS,
@@ -74,6 +74,7 @@ class HostEnd:
         self._publications: PublicationSource | None = None
         self._spoilt: SpoiltAnswers | None = None
         self._snapshot: set[str] | None = None
+        self._faults = FollowedFaults(host.injector, host.fleet_index)
         self._unfrozen = 0
         self._feed: asyncio.Task[None] | None = None
         self.post: Callable[[SeamMessage], None] = lambda _: None
@@ -83,6 +84,7 @@ class HostEnd:
     def begin(self) -> None:
         """Begin with a new control process."""
         self._snapshot = None
+        self._faults.forget()
         self._stop_feed()
 
     @property
@@ -104,10 +106,12 @@ class HostEnd:
             case EndSnapshot():
                 await self._end_snapshot(message)
             case UpdateScopes():
-                self._freeze(len(message.scopes))
-                self._follower.take(message.scopes, is_whole=message.is_whole)
+                self.freeze(len(message.scopes))
+                self._follower.take(
+                    message.scopes, is_whole=message.is_whole, is_last=message.is_last
+                )
             case UpdateFaults():
-                self._take_faults(message.faults)
+                self._faults.take(message.faults)
                 await host.take_faults()
             case UpdateClock():
                 host.clock.take(message.state)
@@ -117,7 +121,7 @@ class HostEnd:
             case CountFaults():
                 return {fault.key: fault.counts for fault in host.injector.running}
             case ReadSamples():
-                return {name: _state(one) for name, one in host.metrics.samples().items()}
+                return {name: _state(one) for name, one in (await host.samples()).items()}
             case ReadVariables():
                 return host.identity_variables(unpack(message.packed), message.url)
             case GetAsVm():
@@ -144,7 +148,7 @@ class HostEnd:
 
     def _update(self, message: UpdateIndex) -> None:
         index = self._host.fleet_index
-        self._freeze(len(message.puts))
+        self.freeze(len(message.puts))
         puts = {vm.name: vm for vm in message.puts}
         if self._snapshot is not None:
             self._snapshot |= puts.keys()
@@ -161,7 +165,7 @@ class HostEnd:
             )
         )
 
-    def _freeze(self, count: int) -> None:
+    def freeze(self, count: int) -> None:
         """Exempt from collection what has come, each time that it is much."""
         self._unfrozen += count
         if self._unfrozen >= FROZEN_EACH:
@@ -191,21 +195,6 @@ class HostEnd:
         self._host.forget_tokens(absent)
         await self._host.want_listeners(message.listeners, frozenset())
 
-    # Faults.
-
-    def _take_faults(self, faults: tuple[FaultState, ...]) -> None:
-        before = {fault.key: fault for fault in self._host.injector.running}
-        running = []
-        for state in faults:
-            fault = active_fault(state)
-            known = before.get(state.key)
-            is_same = known is not None and (known.spec, known.begun_s) == (
-                fault.spec,
-                fault.begun_s,
-            )
-            running.append(known if known and is_same else fault)
-        self._host.injector.running = tuple(running)
-
     # Keys and certificates.
 
     async def _call_credentials(self, message: CallCredentials) -> object:
@@ -234,9 +223,7 @@ class HostEnd:
         recording = self._local.recording
         match message:
             case ReadRecords():
-                records = await recording.records(message.vm)
-                behind = (record for record in records if record.number > message.since)
-                return tuple(islice(behind, SLICE))
+                return (await recording.records(message.vm, message.since))[:SLICE]
             case ReadLastNumber():
                 return await recording.last_number()
             case ReadFindings():

@@ -6,8 +6,8 @@ from msgspec import Struct
 
 from openimds.events.clock import ClockState
 from openimds.faults.injector import FaultCounts
-from openimds.fleet.index import PackedVm
 from openimds.fleet.quarantine import QuarantinedVm
+from openimds.fleet.vm_entry import PackedVm
 from openimds.protocol.events.event import Event
 from openimds.protocol.generation_walk import GenerationWalk
 from openimds.protocol.pending import Failed, PendingApproval
@@ -62,6 +62,7 @@ class Begin(SeamMessage, frozen=True):
     faults: "tuple[FaultState, ...]"
     is_restart: bool = False
     temporary: str = ""
+    metrics_sockets: tuple[int, ...] = ()
     result: ClassVar[Any] = Began
 
 
@@ -140,16 +141,21 @@ class ScopeState(Struct, frozen=True, array_like=True):
 
 
 class UpdateScopes(SeamMessage, frozen=True):
-    """Show the published events of these scopes; with `is_whole`, of no others."""
+    """Show the published events of these scopes; with `is_whole`, of no others.
+
+    A whole set of several messages begins with `is_whole`, and is shown at the last of them.
+    """
 
     scopes: tuple[ScopeState, ...]
     is_whole: bool = False
+    is_last: bool = True
 
 
 class FaultState(Struct, frozen=True):
     """An active fault: its members as in a fleet file, and since when.
 
-    `before` are VMs as they were then, packed.
+    `before` are VMs as they were then, packed. With None the host takes its own: those of a large
+    fleet are too many for a message.
     """
 
     key: str
@@ -157,7 +163,7 @@ class FaultState(Struct, frozen=True):
     begun_s: float
     playbook: str
     members: dict[str, Any]
-    before: dict[str, bytes]
+    before: dict[str, bytes] | None = None
 
 
 class UpdateFaults(SeamMessage, frozen=True):

@@ -16,11 +16,14 @@ from openimds.events.clock import Clock
 from openimds.events.writer import PublishedScope
 from openimds.facts.versions import catalog
 from openimds.faults.injector import FaultCounts, FaultInjector
-from openimds.fleet.index import FleetIndex, IndexUpdate, PackedVm
+from openimds.fleet.index import FleetIndex, IndexUpdate
+from openimds.fleet.vm_entry import PackedVm
 from openimds.protocol.response import Refusal, Response
 from openimds.server.connection_filters import ConnectionFilters
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.notify import Notify
+from openimds.server.operator_log import log_samples
+from openimds.server.process_metrics import CONTROL, merged, process_samples
 from openimds.server.seam.channel import Channel
 from openimds.server.seam.fault_states import active_fault, fault_state
 from openimds.server.seam.messages import (
@@ -72,6 +75,7 @@ class RemoteHost:
         """Begin with what guests are served; `channel` is set before the first call."""
         settings = begin.settings
         self.channel: Channel
+        self._notify = notify
         self.fleet_index: FleetIndex[Any] = FleetIndex(
             catalog(settings.newest_version), _COPY_CACHE_BYTES
         )
@@ -159,8 +163,12 @@ class RemoteHost:
 
     async def _send_scopes(self, scopes: Mapping[str, PublishedScope], *, is_whole: bool) -> None:
         states = (ScopeState(key, one.events, one.incarnation) for key, one in scopes.items())
-        for number, part in enumerate(list(_slices(states, _size_of_scope)) or [()]):
-            await self.channel.call(UpdateScopes(part, is_whole=is_whole and not number))
+        parts = list(_slices(states, _size_of_scope)) or [()]
+        for number, part in enumerate(parts, 1):
+            is_first, is_last = number == 1, number == len(parts) or not is_whole
+            await self.channel.call(
+                UpdateScopes(part, is_whole=is_whole and is_first, is_last=is_last)
+            )
 
     # Questions of the admin API and the public port.
 
@@ -190,7 +198,11 @@ class RemoteHost:
         samples = {name: _samples(state) for name, state in states.items()}
         # The faults of the public port are played in this process.
         played = Counter(dict(states[_PLAYED].by_label)) + Counter(self.injector.played)
-        return {**samples, _PLAYED: played}
+        samples[_PLAYED] = played
+        of_process = await asyncio.to_thread(process_samples, CONTROL)
+        for name, own in (of_process | log_samples(self._notify, CONTROL)).items():
+            samples[name] = merged(samples.get(name, {}), own)
+        return samples
 
     async def endpoint_variables(self, vm: Vm, url: str) -> dict[str, dict[str, str]]:
         """Return the environment variables of a VM's clients by token route."""

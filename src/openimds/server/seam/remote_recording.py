@@ -19,9 +19,13 @@ _FEED_LENGTH = 1000
 class RemoteRecording:
     """The recorded requests of a host in another process."""
 
+    is_of_hosts = False
+
     def __init__(self, channel: Callable[[], Channel], per_vm: int) -> None:
         """Read over a channel from a host that keeps so many records of each VM."""
         self._channel, self.per_vm = channel, per_vm
+        self.clears = 0
+        """The number of times that all records were dropped from here."""
         self._feeds: set[Queue[Record | None]] = set()
 
     async def last_number(self) -> int:
@@ -29,11 +33,11 @@ class RemoteRecording:
         number: int = await self._channel().call(ReadLastNumber())
         return number
 
-    async def records(self, vm: str | None = None) -> tuple[Record, ...]:
-        """Return the records, oldest first: of a VM, of unknown callers (""), or all (None)."""
+    async def records(self, vm: str | None = None, since: int = 0) -> tuple[Record, ...]:
+        """Return records after a number, oldest first: of a VM, unknown callers (""), or all."""
         records: list[Record] = []
         while True:
-            since = records[-1].number if records else 0
+            since = records[-1].number if records else since
             part: tuple[Record, ...] = await self._channel().call(ReadRecords(vm, since))
             if not part:
                 return tuple(records)
@@ -42,6 +46,7 @@ class RemoteRecording:
     async def clear(self) -> None:
         """Drop all records."""
         await self._channel().call(ClearRecords())
+        self.clears += 1  # Afterwards: records that are read meanwhile may be those of before.
 
     async def findings(self) -> Mapping[str, int]:
         """Return the number of records that break each rule of the client checks."""

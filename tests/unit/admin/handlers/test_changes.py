@@ -34,8 +34,12 @@ def test_document_has_every_operation_and_resolves(tmp_path: Path) -> None:
         for row in OPERATIONS:
             operation = described[row.method, row.path]
             assert operation["operationId"] == row.name
-            assert operation["security"] == ([] if row.is_open else [{"token": []}])
-            statuses = {*row.answers, *row.problems, 400, 421, *(() if row.is_open else (401,))}
+            token = {"token": [row.role]}
+            is_local = row.is_open_on_loopback
+            access = [] if row.is_open else [{}, token] if is_local else [token]
+            assert operation["security"] == access
+            checks = () if row.is_open else (401, 403)
+            statuses = {*row.answers, *row.problems, 400, 421, *checks}
             assert operation["responses"].keys() == {str(int(one)) for one in statuses}
             names = {one["name"] for one in operation.get("parameters", ())}
             wanted = {name for name in ("name", "id") if f"{{{name}}}" in row.path}
@@ -66,12 +70,12 @@ def test_changes_are_followed_from_now_on(tmp_path: Path) -> None:
         assert json.loads(event["data"]) == {
             "revision": 2,
             "at": "2026-11-22T19:54:46.000+00:00",
-            "who": "api 127.0.0.1",
+            "who": "api 127.0.0.1 token:local",
             "name": "a",
             "kind": "put",
             "origin": "api",
         }
-        assert not server.fleet_service._feeds
+        assert not server.fleet_service.feeds.readers
 
     with_server(tmp_path, work)
 
@@ -163,7 +167,7 @@ def test_feed_of_a_pruned_position_gets_410(
             "(GET /v1/vms) and events (GET /v1/events) anew, then follow the changes with "
             "Last-Event-ID: 5-4"
         )
-        assert not server.fleet_service._feeds
+        assert not server.fleet_service.feeds.readers
 
     with_server(tmp_path, work)
 

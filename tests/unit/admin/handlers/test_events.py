@@ -65,7 +65,7 @@ def test_event_is_declared_shown_and_moved(tmp_path: Path) -> None:
             (2, "start", "Started"),
             (3, "complete", "gone"),
         ]
-        assert {one["who"] for one in log["items"]} == {"api 127.0.0.1"}
+        assert {one["who"] for one in log["items"]} == {"api 127.0.0.1 token:local"}
         page = (await server.api.get("/v1/events/log?limit=2")).json()
         assert page["next"] == "2"
         rest = (await server.api.get("/v1/events/log?limit=2&cursor=2")).json()
@@ -295,7 +295,7 @@ def test_feed_has_events_beside_changes_and_resumes_both(tmp_path: Path) -> None
     async def work(server: AdminServer) -> None:
         await ready(server)
         async with server.follow() as feed:
-            while not server.fleet_service._feeds:
+            while not server.fleet_service.feeds.readers:
                 await feed.messages.get()
             (event,) = await declared(server)
             event_message = await feed.next()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from openimds.admin.handlers import requests
 from openimds.admin.handlers.requests import request_view
 from openimds.facts.lint import rule
 from openimds.protocol.lint import Finding, Record, report
@@ -70,6 +71,72 @@ def test_request_is_listed_with_every_member(tmp_path: Path) -> None:
             "fault": "",
         }
         assert shown["body"].startswith('{ "error": "Bad request')
+
+    with_server(tmp_path, work)
+
+
+def test_rules_that_requests_break_are_named_on_demand(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        first, second, unknown = guests(server)
+        first.ask(NAME)
+        first.ask(f"{NAME}&format=text")
+        second.ask(NAME)
+        unknown.ask(NAME)
+        found = await listed(server, "?rules=true")
+        rules = ["leaf_needs_text"]
+        assert [one["rules"] for one in found] == [rules, [], rules, []]
+        (other,) = await listed(server, "?rules=true&vm=b&cursor=1")
+        assert (other["vm"], other["rules"]) == ("b", rules)
+        assert "rules" not in (await listed(server))[0]
+
+    with_server(tmp_path, work)
+
+
+def test_newest_requests_are_listed_on_demand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "MOST_NEWEST", 3)
+
+    async def work(server: AdminServer) -> None:
+        first, second, _ = guests(server)
+        for caller in (first, second, first, second, second):
+            caller.ask(NAME)
+
+        async def numbers(query: str) -> list[int]:
+            return [one["number"] for one in await listed(server, f"?newest=true{query}")]
+
+        assert await numbers("&limit=2") == [4, 5]
+        assert await numbers("&status=400") == [3, 4, 5]
+        assert await numbers("") == [1, 2, 3, 4, 5]
+        assert await numbers("&cursor=4") == [5]
+        assert await numbers("&vm=a") == [1, 3]
+        assert await numbers("&vm=b&limit=2") == [4, 5]
+        assert (await server.api.get("/v1/requests?newest=true&limit=1")).json()["next"] is None
+
+    with_server(tmp_path, work)
+
+
+@pytest.mark.parametrize(
+    "method, path",
+    [
+        ("GET", "/v1/requests"),
+        ("GET", "/v1/requests?vm="),
+        ("GET", "/v1/requests/report"),
+        ("GET", FEED),
+        ("DELETE", "/v1/requests"),
+    ],
+)
+def test_requests_that_hosts_keep_are_those_of_one_vm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, path: str
+) -> None:
+    monkeypatch.setattr(local_recording.LocalRecording, "is_of_hosts", True)
+
+    async def work(server: AdminServer) -> None:
+        guests(server)[0].ask(NAME)
+        got = await server.api.request(method, path)
+        assert got.status_code == 409
+        assert "openimds requests --vm NAME" in got.json()["detail"]
+        assert len(await listed(server, "?vm=a")) == 1
 
     with_server(tmp_path, work)
 

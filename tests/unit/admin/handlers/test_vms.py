@@ -127,6 +127,20 @@ def test_lists_come_in_pages(tmp_path: Path) -> None:
     with_server(tmp_path, work)
 
 
+def test_page_has_the_revision_before_it_was_read(tmp_path: Path) -> None:
+    async def work(server: AdminServer) -> None:
+        assert (await server.api.get("/v1/vms")).json()["revision"] == 0
+        for name in ("a", "b", "c"):
+            made = (await server.api.put(f"/v1/vms/{name}", json={})).json()
+            for limit in ("1", "1000"):
+                page = (await server.api.get("/v1/vms", params={"limit": limit})).json()
+                assert page["revision"] == made["revision"]
+        (await server.api.delete("/v1/vms/a")).raise_for_status()
+        assert (await server.api.get("/v1/vms")).json()["revision"] == made["revision"] + 1
+
+    with_server(tmp_path, work)
+
+
 def quoted(name: str) -> str:
     return "".join(f"%{byte:02X}" for byte in name.encode())
 
@@ -269,8 +283,8 @@ def test_audit_has_caller_before_and_after(tmp_path: Path) -> None:
             for one in got.json()["items"]
         ] == [
             ("vm-1", "put", "start", None, {}),
-            ("a", "put", "api 127.0.0.1", None, {"classic": True}),
-            ("vm-1", "remove", "api 127.0.0.1", {}, None),
+            ("a", "put", "api 127.0.0.1 token:local", None, {"classic": True}),
+            ("vm-1", "remove", "api 127.0.0.1 token:local", {}, None),
         ]
 
     with_server(tmp_path, work)

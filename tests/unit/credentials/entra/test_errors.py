@@ -8,8 +8,9 @@ import pytest
 import requests
 from msgspec.structs import replace
 
-from openimds.credentials.entra.client import FAILURE_S, QUIET_S, redacted
+from openimds.credentials.entra.client import FAILURE_S, QUIET_S
 from openimds.credentials.entra.errors import MAX_PAUSE_S, retry_after_s
+from openimds.credentials.entra.token_texts import redacted
 from openimds.credentials.keys.files import KeyFileError
 from openimds.protocol.pending import AccessToken, Failed
 from openimds.protocol.request import parse_query

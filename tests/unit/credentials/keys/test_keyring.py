@@ -311,3 +311,15 @@ def test_order_of_the_list_does_not_matter(folder: Path) -> None:
     ring.rotate(NOW_S)
     rewrite(folder, listed(folder)[::-1])
     assert kids(Keyring.open(folder), NOW_S) == kids(ring, NOW_S)
+
+
+def test_ends_of_keys_are_their_age_and_their_overlap() -> None:
+    ring = Keyring()
+    assert ring.ends() == {}
+    old = ring.signer(NOW_S).kid
+    ring.rotate(NOW_S + HOUR_S)
+    new = ring.signer(NOW_S + HOUR_S).kid
+    assert ring.ends() == {
+        (new, "sign"): NOW_S + HOUR_S + keyring.LIFE_S,
+        (old, "verify"): NOW_S + HOUR_S + OVERLAP_S,
+    }

@@ -10,7 +10,7 @@ from openimds.credentials.keys.files import KeyFileError, new_key, write_file, w
 from openimds.credentials.pki.authority import CertificateAuthority, Part
 from openimds.credentials.pki.certificate_info import file_name
 from openimds.credentials.pki.chain import ExternalCa
-from openimds.credentials.pki.chain_files import read_issuer
+from openimds.credentials.pki.issuer_files import read_issuer
 from tests.unit.credentials.pki.openssl_verify import (
     DAY_S,
     NOW_S,

@@ -22,6 +22,7 @@ from openimds.protocol.pending import PendingDocument
 from tests.unit.credentials.pki.openssl_verify import DAY_S, NOW_S, PUBLIC, URL, certificates
 from tests.unit.vm.refused import refused
 
+FULL = "walk.json: no space left on device"
 YEAR_S = 365 * DAY_S
 EARLY, LATE = "westus", "northeurope"
 """Regions that move after 8 % and after 73 % of an overlap."""
@@ -193,9 +194,63 @@ def test_full_disk_stops_a_step_for_an_hour(
         for late_s in (0, 3599, 3600):
             assert issuer_of(authority, EARLY, step_s + late_s) == GENERATIONS["2019"].issuer
     assert [part for part, *_ in reports] == ["", ""]
-    assert "a rehearsal is stuck at 2019: " in reports[0][2]
+    assert "a rehearsal is stuck at 2019, the step before: " in reports[0][2]
     assert "no space left" in reports[0][2]
     assert issuer_of(authority, LATE, step_s + 90 * DAY_S) == GENERATIONS["2021"].issuer
+
+
+def test_step_that_cannot_be_written_is_taken_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "ca"
+    authority = CertificateAuthority.open(folder, NOW_S)
+    authority.rehearse(YEARLY, NOW_S)
+    reports: list[tuple[str, str, str]] = []
+    authority.report = lambda *report: reports.append(report)
+    step_s = NOW_S + YEAR_S
+    with monkeypatch.context() as patch:
+        fill_disk_of_walks(patch)
+        for late_s in (0, 3599, 3600, YEAR_S, YEAR_S + 3600):
+            authority.advance(step_s + late_s)
+            again = CertificateAuthority.open(folder, step_s)
+            again.advance(step_s)
+            assert again.chain_pem() == authority.chain_pem()
+    assert [part for part, *_ in reports] == ["intermediate", "", "", "", ""]
+    at = f"a rehearsal is stuck at 2021, a step that cannot be written: {FULL}"
+    assert {sentence for _, _, sentence in reports[1:]} == {at}
+    again.advance(step_s + 3600)
+    assert again.walk
+    assert (again.walk.done, again.chain_pem()) == (2, authority.chain_pem())
+    authority.advance(step_s + YEAR_S + 7200)
+    ((*_, last),) = reports[5:]
+    assert last.endswith(f" issues leaves of 2023 ({STEPS['2023'].change})")
+    assert CertificateAuthority.open(folder, step_s).walk == authority.walk
+
+
+def test_walk_that_cannot_be_written_begins_at_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = CertificateAuthority.open(tmp_path / "ca", NOW_S)
+    with monkeypatch.context() as patch:
+        fill_disk_of_walks(patch)
+        with pytest.raises(KeyFileError) as caught:
+            authority.rehearse(YEARLY, NOW_S)
+    assert str(caught.value) == (
+        f"{FULL}; the rehearsal has not begun, and the intermediate is of 2019: begin it again "
+        "when there is room"
+    )
+    assert authority.walk is None
+    chain = authority.chain_pem()
+    authority.rehearse(YEARLY, NOW_S)
+    assert authority.chain_pem() == chain
+    assert CertificateAuthority.open(tmp_path / "ca", NOW_S).walk == YEARLY
+
+
+def fill_disk_of_walks(patch: pytest.MonkeyPatch) -> None:
+    def write(*_: object) -> None:
+        raise KeyFileError(FULL)
+
+    patch.setattr("openimds.credentials.pki.walk_file.write_file", write)
 
 
 def test_missing_root_key_refuses_a_rehearsal(tmp_path: Path) -> None:

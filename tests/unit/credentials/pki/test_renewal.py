@@ -239,3 +239,14 @@ def test_reopened_folder_renews_a_root_that_has_ended(tmp_path: Path) -> None:
     again = CertificateAuthority.open(tmp_path, late_s, public_url=URL)
     assert {*certificates(again.bundle())} == {*certificates(authority.bundle())}
     assert x509.load_pem_x509_certificates(again.root_pem())[0].not_valid_after_utc.year >= 2063
+
+
+def test_ends_of_an_unused_authority_do_not_open_it() -> None:
+    ca = LazyCa(CaSettings(public_url=URL))
+    assert ca.ends() == {}
+    authority = ca.authority(NOW_S)
+    ends = ca.ends()
+    assert ends.keys() == {"root", "intermediate"}
+    assert NOW_S < ends["intermediate"] <= ends["root"]
+    authority.leaf("metadata.azure.com", "westeurope", NOW_S)
+    assert NOW_S < ca.ends()["leaf"] <= ends["intermediate"]

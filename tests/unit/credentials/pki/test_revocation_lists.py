@@ -14,10 +14,12 @@ from openimds.credentials.pki.chain import ExternalCa
 from openimds.credentials.pki.extensions import addresses_in
 from openimds.credentials.pki.revocation_lists import ListSigner, RevocationLists
 from openimds.credentials.pki.revocation_register import (
+    HOST_PARTITIONS,
     MAX_ENTRIES,
     PARTITIONS,
     RegisterEntry,
     RevocationRegister,
+    host_partition,
 )
 from openimds.facts.revocation import CRL_PATH
 from tests.unit.credentials.pki.openssl_verify import (
@@ -280,7 +282,8 @@ def test_external_ca_without_the_usage_names_no_list() -> None:
 
 
 def entry(number: int, *, revoked_s: float | None = None, ends_s: float = NOW_S) -> RegisterEntry:
-    return RegisterEntry(f"{number:X}", "ca", "x", ends_s, partition=number, revoked_s=revoked_s)
+    serial = f"{number:X}"
+    return RegisterEntry(serial, "ca", "x", ends_s, partition=number, revoked_s=revoked_s)
 
 
 def test_register_is_bounded_and_keeps_revoked_entries() -> None:
@@ -315,8 +318,11 @@ def test_partitions_have_five_digits_and_begin_anew() -> None:
     register = RevocationRegister(None)
     numbers = [register.next_partition() for _ in range(PARTITIONS + 1)]
     assert numbers[0] == 1
-    assert max(numbers) == PARTITIONS - 1
-    assert numbers[PARTITIONS - 1] == 1
+    last = PARTITIONS - 1 - HOST_PARTITIONS
+    assert max(numbers) == last
+    assert numbers[last] == 1
+    of_hosts = {host_partition(f"host-{number}") for number in range(2000)}
+    assert of_hosts == {*range(last + 1, PARTITIONS)}
 
 
 def test_register_survives_a_restart(tmp_path: Path) -> None:

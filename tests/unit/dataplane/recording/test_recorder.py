@@ -77,6 +77,9 @@ def test_unknown_callers_share_one_ring() -> None:
     assert [record.peer for record in recorder.records("")] == ["10.9.9.2", "10.9.9.3"]
     assert numbers(recorder.records()) == [1, 3, 4, 5, 6]
     assert recorder.records("nobody") == ()
+    assert numbers(recorder.records(since=4)) == [5, 6]
+    assert numbers(recorder.records("a", 1)) == [6]
+    assert recorder.records(since=6) == recorder.records("nobody", 1) == ()
     assert (recorder.last_number, recorder.record_count) == (6, 5)
 
 
@@ -149,3 +152,36 @@ def test_end_feeds_replaces_the_queue_by_none() -> None:
     assert feed.get_nowait() is None
     assert isinstance(feed, asyncio.Queue)
     assert feed.empty()
+
+
+class Tap:
+    """Takes the requests with an even number."""
+
+    def __init__(self) -> None:
+        self.taken: list[Record] = []
+
+    def wants(self, number: int) -> bool:
+        return number % 2 == 0
+
+    def take(self, record: Record) -> None:
+        self.taken.append(record)
+
+
+def test_tap_gets_the_requests_that_it_wants_and_none_is_kept() -> None:
+    tap, dispatcher = Tap(), a_dispatcher(an_index(*FLEET))
+    recorder = Recorder(0, tap=tap)
+    assert recorder.is_active
+    dispatcher.set_observer(recorder)
+    for _ in range(5):
+        Talk(dispatcher, ("10.0.0.1", 5)).ask(NAME)
+    assert [record.number for record in tap.taken] == [2, 4]
+    assert (recorder.last_number, recorder.record_count) == (5, 0)
+
+
+def test_records_are_kept_beside_a_tap() -> None:
+    tap, dispatcher = Tap(), a_dispatcher(an_index(*FLEET))
+    recorder = Recorder(9, tap=tap)
+    dispatcher.set_observer(recorder)
+    for _ in range(3):
+        Talk(dispatcher, ("10.0.0.1", 5)).ask(NAME)
+    assert (numbers(recorder.records()), len(tap.taken)) == ([1, 2, 3], 1)

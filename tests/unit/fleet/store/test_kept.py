@@ -1,19 +1,30 @@
 """A store whose disk takes no changes is still read."""
 
+import errno
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-from openimds.fleet.store import kept, sqlite
-from openimds.fleet.store.kept import KeptStore
-from openimds.fleet.store.marker import StoreMarker
-from openimds.fleet.store.port import ConflictError, EventBatch, LogEntry, StoreError, Write
+from openimds.fleet.store import kept, schema, sqlite, sqlite_file
+from openimds.fleet.store.kept import START, KeptStore
+from openimds.fleet.store.marker import Progress, StoreMarker
+from openimds.fleet.store.port import (
+    AppliedFile,
+    ConflictError,
+    EventBatch,
+    LogEntry,
+    StoreError,
+    Write,
+)
+from openimds.fleet.store.schema import STEPS
+from openimds.fleet.store.sqlite import SqliteStore
 
 
 class Seconds:
@@ -158,7 +169,7 @@ def no_writing(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 
     def refuse(path: Path) -> sqlite3.Connection:
         error = sqlite_error("SQLITE_IOERR_SHMSIZE", "disk I/O error")
-        raise sqlite.explain(path, error) from error
+        raise sqlite_file.explain(path, error) from error
 
     with monkeypatch.context() as patched:
         for module in (sqlite, kept):
@@ -194,16 +205,170 @@ def test_store_opened_to_read_is_written_once_it_can_be(
 
 
 @pytest.mark.usefixtures("no_writing")
-def test_missing_store_cannot_be_opened_to_read(path: Path) -> None:
+def test_lost_store_cannot_be_opened_to_read(path: Path) -> None:
+    StoreMarker(path).replace(Progress(3))
     with pytest.raises(StoreError, match="disk I/O error"):
         KeptStore(path, StoreMarker(path))
 
 
-@pytest.mark.usefixtures("stored", "no_writing")
-def test_store_of_an_earlier_release_is_not_opened_to_read(path: Path) -> None:
+def start(store: KeptStore, name: str) -> None:
+    """Write a change as the start of a server does."""
+    store.write([Write(name, b"{}", "file")], START, "now", AppliedFile("file", b"text", {}))
+
+
+@pytest.mark.parametrize("content", ["missing", "empty", "no table"])
+def test_first_store_is_in_memory_until_the_disk_takes_it(
+    path: Path, no_writing: pytest.MonkeyPatch, content: str
+) -> None:
+    if content == "empty":
+        path.touch()
+    if content == "no table":
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA journal_mode = WAL")
+        assert path.stat().st_size
+    with closing(KeptStore(path, StoreMarker(path))) as store:
+        made: list[bool] = []
+        store.on_made = lambda: made.append(store.is_unmade)
+        store.begin()
+        start(store, "a")
+        assert store.refusal == store.problem() != ""
+        with pytest.raises(StoreError, match="disk I/O error"):
+            put(store, "b")
+        assert (store.revision(), store.is_unmade) == (1, True)
+        assert StoreMarker(path).seen() is None, "the next start is a first one, too"
+        no_writing.undo()
+        put(store, "b")
+        assert (store.problem(), made) == ("", [False])
+    assert StoreMarker(path).seen() == Progress(2)
+    with closing(KeptStore(path, StoreMarker(path))) as store:
+        assert [(vm.name, vm.revision) for vm in store.page("", 9)] == [("a", 1), ("b", 2)]
+        assert store.applied_text("file") == b"text"
+
+
+def test_first_store_that_does_not_fit_leaves_no_part(
+    path: Path, no_writing: pytest.MonkeyPatch
+) -> None:
+    with closing(KeptStore(path, StoreMarker(path))) as store:
+        store.begin()
+        start(store, "a")
+        no_writing.undo()
+
+        def small(path: Path) -> sqlite3.Connection:
+            database = sqlite_file.open_database(path)
+            database.execute("PRAGMA max_page_count = 2")
+            return database
+
+        with no_writing.context() as patched:
+            patched.setattr(kept, "open_database", small)
+            with pytest.raises(StoreError, match="disk is full"):
+                put(store, "b")
+        assert store.get("a")
+        assert store.is_unmade
     with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA user_version = 1")
+        assert database.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+
+
+def test_unreadable_file_is_no_first_store(path: Path, no_writing: pytest.MonkeyPatch) -> None:
+    path.write_bytes(b"This is no database at all. " * 100)
+    with pytest.raises(StoreError, match="file is not a database"):
+        KeptStore(path, StoreMarker(path))
+
+
+@pytest.mark.usefixtures("stored", "no_writing")
+@pytest.mark.parametrize("steps", [0, len(STEPS) + 1])
+def test_store_of_another_program_is_not_opened_to_read(path: Path, steps: int) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"PRAGMA user_version = {steps}")
     with pytest.raises(StoreError, match="disk I/O error"):
+        KeptStore(path, StoreMarker(path))
+
+
+@pytest.fixture
+def older(path: Path) -> None:
+    """Make a store with all but the last two steps of the schema."""
+    with patch.object(schema, "STEPS", STEPS[:-2]), closing(SqliteStore(path)) as store:
+        store.write([Write("a", b"{}", "file")], "test", "now")
+
+
+def served_from_memory(path: Path, heal: Callable[[], None]) -> None:
+    """Serve an older store on a disk that refuses its copy until it is healed."""
+    with closing(KeptStore(path, StoreMarker(path))) as store:
+        copies: list[Path] = []
+        store.on_upgrade = copies.append
+        store.begin()
+        assert store.get("a")
+        assert store.applied_entry("a"), "the schema is that of this release"
+        assert store.refusal == store.problem() != ""
+        with pytest.raises(StoreError):
+            put(store, "b")
+        assert store.revision() == 1
+        assert not path.with_name(f"fleet-schema-{len(STEPS) - 2}.db.new").is_file()
+        heal()
+        put(store, "b")
+        assert store.problem() == ""
+        assert copies == [path.with_name(f"fleet-schema-{len(STEPS) - 2}.db")]
+    with closing(KeptStore(path, StoreMarker(path))) as store:
+        assert [vm.name for vm in store.page("", 9)] == ["a", "b"]
+        assert store.copied_to is None
+
+
+@pytest.mark.usefixtures("older")
+def test_older_store_is_served_while_the_disk_is_full(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "sync", full)
+        served_from_memory(path, patched.undo)
+
+
+@pytest.mark.usefixtures("older")
+def test_older_store_is_served_while_sqlite_finds_no_room(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = schema._copy
+
+    def full(*arguments: Any) -> Path:
+        real(*arguments).unlink()
+        raise sqlite_error("SQLITE_FULL", "database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "_copy", full)
+        served_from_memory(path, patched.undo)
+
+
+@pytest.mark.usefixtures("older")
+def test_copy_of_an_older_store_is_removed_on_a_full_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(*_: object) -> None:
+        raise sqlite_error("SQLITE_FULL", "database or disk is full")
+
+    with monkeypatch.context() as patched, closing(sqlite3.connect(path)) as database:
+        patched.setattr("openimds.fleet.store.schema.sqlite3.connect", connect)
+        with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+            schema.bring_up_to_date(database, path)
+    assert [file.name for file in path.parent.iterdir()] == ["fleet.db"]
+
+
+@pytest.mark.usefixtures("older")
+def test_large_older_store_is_not_read_into_memory(
+    path: Path, no_writing: pytest.MonkeyPatch
+) -> None:
+    no_writing.setattr(kept, "MOST_COPIED_BYTES", 4096)
+    with pytest.raises(StoreError, match=r"disk I/O error.* of more than 0 MiB is not served"):
+        KeptStore(path, StoreMarker(path))
+
+
+@pytest.mark.usefixtures("older")
+def test_damaged_older_store_is_not_served(path: Path, no_writing: pytest.MonkeyPatch) -> None:
+    def damaged(*_: object) -> None:
+        raise sqlite_error("SQLITE_CORRUPT", "database disk image is malformed")
+
+    no_writing.setattr(kept, "take_steps", damaged)
+    with pytest.raises(StoreError, match="the file is damaged"):
         KeptStore(path, StoreMarker(path))
 
 
@@ -230,3 +395,21 @@ def test_disk_is_looked_at_before_a_change_fails(
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(**{**usual, **status}))
     assert (reason in store.problem()) is True
     assert bool(reason) is bool(store.problem())
+
+
+def test_store_that_appears_after_the_start_is_kept(
+    path: Path, no_writing: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with closing(KeptStore(path, StoreMarker(path))) as store:
+        store.begin()
+        start(store, "a")
+        no_writing.undo()
+        other = tmp_path / "other.db"
+        with closing(KeptStore(other, StoreMarker(other))) as restored:
+            restored.begin()
+            put(restored, "restored")
+        path.write_bytes(other.read_bytes())
+        with pytest.raises(StoreError, match="a store has appeared"):
+            put(store, "b")
+    with closing(KeptStore(path, StoreMarker(path))) as store:
+        assert [vm.name for vm in store.page("", 9)] == ["restored"]

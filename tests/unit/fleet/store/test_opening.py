@@ -1,18 +1,24 @@
 """A store that was there is served as it was, or not at all."""
 
+import errno
 import random
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from threading import Event, Thread
+from unittest.mock import patch
 
 import pytest
 
-from openimds.fleet.store import opening
+from openimds.fleet.store import kept, opening, schema, sqlite, sqlite_file
 from openimds.fleet.store.kept import KeptStore
 from openimds.fleet.store.marker import Progress, StoreMarker
 from openimds.fleet.store.opening import open_store
 from openimds.fleet.store.port import EventBatch, LogEntry, StoreError, Write
+from openimds.fleet.store.salvage import salvaged_path
+from openimds.fleet.store.schema import STEPS, upgrade_notice
+from openimds.fleet.store.sqlite_file import open_to_read
 
 
 @pytest.fixture
@@ -223,6 +229,37 @@ def test_interrupted_recovery_is_begun_anew_by_the_next(
     assert "VMs could be read and are served" in messages[0]
 
 
+def test_recovery_that_ends_before_its_last_step_is_completed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(path, 300)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 8192 * 4096
+    data[middle : middle + 4096] = b"\x5a" * 4096
+    path.write_bytes(data)
+    ending = opening._end_recovery
+
+    def ended(store: Path, marker: StoreMarker) -> None:
+        if not store.exists():
+            raise KeyboardInterrupt  # The damaged file was moved away, and the process killed.
+        ending(store, marker)
+
+    monkeypatch.setattr(opening, "_end_recovery", ended)
+    with pytest.raises(KeyboardInterrupt):
+        opened(path, is_recovery=True)
+    monkeypatch.undo()
+    assert not path.exists()
+    store, _ = opened(path)
+    with closing(store):
+        assert len(names(store)) > 100
+
+
+def test_salvage_in_an_unwritable_folder_is_an_error(path: Path) -> None:
+    path.with_name("fleet-salvaged.db").write_bytes(b"")
+    with patch.object(Path, "rename", side_effect=OSError(errno.EROFS, "Read-only file system")):
+        assert refused(path) == f"{path}: read-only file system"
+
+
 def test_other_file_is_refused_and_kept_by_recovery(path: Path) -> None:
     made(path)
     path.write_bytes(b"This is no database. " * 999)
@@ -249,3 +286,135 @@ def test_large_store_is_checked_beside_its_use(path: Path, monkeypatch: pytest.M
         damage = store.check_beside()
         assert damage.startswith(f"{path} is damaged (")
         assert store.problem() == damage
+
+
+def test_log_of_a_store_checked_beside_is_written_back(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(path)
+    monkeypatch.setattr(opening, "MOST_CHECKED_BYTES", 1)
+    store, _ = opened(path)
+    assert store.check_beside() == ""
+    store.write([Write("later", b"{}", "api")], "test", "now")
+    store.close()
+    assert not path.with_name("fleet.db-wal").exists()
+
+
+def test_check_beside_ends_with_the_store(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(path)
+    begun, damages = Event(), list[str]()
+
+    def endless(database: sqlite3.Connection) -> str:
+        begun.set()
+        numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+        with pytest.raises(sqlite3.OperationalError, match="interrupted"):
+            database.execute(f"{numbers} SELECT count(*) FROM n")
+        return "interrupted"
+
+    store, _ = opened(path)
+    monkeypatch.setattr(kept, "_quick_check", endless)
+    thread = Thread(target=lambda: damages.append(store.check_beside()))
+    thread.start()
+    assert begun.wait(30)
+    store.close()
+    thread.join(30)
+    assert damages == [""]
+    assert not path.with_name("fleet.db-wal").exists()
+
+
+def test_check_of_a_closed_store_finds_nothing(path: Path) -> None:
+    made(path)
+    store, _ = opened(path)
+    store.close()
+    assert store.check_beside() == ""
+
+
+def test_check_that_has_just_ended_is_not_interrupted(path: Path) -> None:
+    made(path)
+    store, _ = opened(path)
+    store._beside = open_to_read(path)
+    store._beside.close()
+    store._ended.set()
+    store.close()
+
+
+def test_store_that_cannot_be_opened_beside_is_a_problem(path: Path) -> None:
+    made(path)
+    store, _ = opened(path)
+    with closing(store):
+        path.rename(path.with_name("moved"))
+        assert "unable to open database file" in store.check_beside()
+        path.with_name("moved").rename(path)
+
+
+def test_refusing_disk_is_reported_at_the_start(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(path)
+
+    def refuse(path: Path) -> sqlite3.Connection:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorname = "SQLITE_FULL"
+        raise sqlite_file.explain(path, error) from error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite, "open_database", refuse)
+        store, messages = opened(path)
+    with closing(store):
+        (message,) = messages
+        assert message == (
+            f"the stored fleet is served, but changes are refused: {path}: database or disk is "
+            "full; free space on the disk; nothing was lost and nothing was changed"
+        )
+        store.write([Write("later", b"{}", "api")], "test", "now")
+        assert not store.refusal
+
+
+def test_first_start_on_a_full_disk_is_reported(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> sqlite3.Connection:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorname = "SQLITE_FULL"
+        raise sqlite_file.explain(path, error) from error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite, "open_database", refuse)
+        store, messages = opened(path)
+    with closing(store):
+        (message,) = messages
+        assert message == (
+            f"there is no store yet, and none can be made: {path}: database or disk is full; free "
+            "space on the disk; nothing was lost and nothing was changed. The VMs of the start are "
+            "served from memory, and changes are refused, until the disk takes a store"
+        )
+        put(store, "later")
+        assert messages[1:] == [f"{path} is made, and changes are taken"]
+
+
+def test_late_upgrade_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with patch.object(schema, "STEPS", STEPS[:-1]):
+        made(path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "sync", full)
+        store, messages = opened(path)
+        assert len(messages) == 1
+    with closing(store):
+        store.write([Write("later", b"{}", "api")], "test", "now")
+    assert messages[1] == upgrade_notice(path, path.with_name(f"fleet-schema-{len(STEPS) - 1}.db"))
+
+
+def test_salvage_of_before_takes_no_later_stores_place(path: Path) -> None:
+    made(path)
+    old = salvaged_path(path)
+    old.write_bytes(path.read_bytes())
+    store, _ = opened(path)
+    with closing(store):
+        put(store, "new")
+    assert not old.exists()
+    path.unlink()
+    assert "is missing" in refused(path)

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from openimds.fleet.store.port import StoreError
-from openimds.fleet.store.state import State, default_folder
+from openimds.fleet.store.state import (
+    ADMIN_PORT,
+    State,
+    default_folder,
+    remove_token,
+    token_names,
+    token_path,
+)
+from openimds.settings import setting
 
 
 def mode(path: Path) -> int:
@@ -92,3 +100,37 @@ def test_default_folder_is_below_the_users_state_home(
             monkeypatch.setenv("XDG_STATE_HOME", nothing)
         assert default_folder() == tmp_path / "home" / ".local" / "state" / "openimds"
         monkeypatch.setenv("XDG_STATE_HOME", "x")
+
+
+@pytest.mark.parametrize(
+    "host, port, names",
+    [
+        ("127.0.0.1", 8170, ("admin-token",)),
+        ("localhost", 8170, ("admin-token",)),
+        ("0.0.0.0", 9000, ("admin-token-9000", "admin-token")),
+        ("::1", 9000, ("admin-token-9000", "admin-token")),
+        ("127.0.0.2", 8170, ("admin-token-127.0.0.2-8170", "admin-token")),
+        ("Imds.example", 9, ("admin-token-imds.example-9", "admin-token-9", "admin-token")),
+        ("fd00::1", 9, ("admin-token-fd00__1-9", "admin-token-9", "admin-token")),
+    ],
+)
+def test_token_file_has_the_name_of_its_port(host: str, port: int, names: tuple[str, ...]) -> None:
+    assert token_names(host, port) == names
+
+
+def test_port_of_the_plain_name_is_that_of_the_setting() -> None:
+    assert setting("admin").default == f"127.0.0.1:{ADMIN_PORT}"
+
+
+def test_token_file_is_found_by_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/state")
+    folder = default_folder()
+    assert token_path("http://127.0.0.1:8170") == folder / "admin-token"
+    assert token_path("https://[::1]:9") == folder / "admin-token-9"
+
+
+def test_token_file_that_cannot_be_removed_stays(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("x")
+    remove_token(tmp_path / "token")
+    assert not (tmp_path / "token").exists()
+    remove_token(tmp_path / "token")

@@ -10,7 +10,7 @@ from openimds.errors import ConfigError
 from openimds.linux.host import follow
 from openimds.linux.host.bindings import InterfaceBinding
 from openimds.linux.host.commands import ToolError
-from openimds.linux.host.follow import DRIFT_S, POLL_S, Follower, KernelEvents
+from openimds.linux.host.follow import DRIFT_S, POLL_S, REST_S, Follower, KernelEvents
 from openimds.linux.platform import IS_LINUX
 from tests.unit.linux.host.fake_host import BRIDGE, RULE, TAP_A, FakeHost, made_tables, ways
 
@@ -21,8 +21,12 @@ BAD = ConfigError("fleet.yaml", "no such file or directory", "a file that can be
 class MendedHost(FakeHost):
     """A host that does the steps of a plan, as far as this test needs."""
 
+    is_broken = False
+
     def __call__(self, command: tuple[str, ...], text: str) -> str:
         match command:
+            case ("nft", "-f", "-") if self.is_broken:
+                raise ToolError("nft -f -: never")
             case ("nft", "-f", "-"):
                 self.tables = made_tables(text)
             case ("ip", "rule", "add", *_):
@@ -44,9 +48,18 @@ class Followed:
         self.fleet: Sequence[InterfaceBinding] | ConfigError = [A]
         self.has_changed = False
         self.reports: list[str] = []
+        self.applied = 0
         self.follower = Follower(
-            host, self._read, lambda: self.has_changed, self.reports.append, lock=nullcontext
+            host,
+            self._read,
+            lambda: self.has_changed,
+            self.reports.append,
+            lock=nullcontext,
+            applied=self._note,
         )
+
+    def _note(self) -> None:
+        self.applied += 1
 
     def _read(self) -> Sequence[InterfaceBinding]:
         if isinstance(self.fleet, ConfigError):
@@ -72,6 +85,23 @@ def test_everything_is_made_once_and_each_difference_reported() -> None:
     host.neighbours.clear()
     (restored,) = followed.restored()
     assert restored.startswith("ip neighbour replace 10.0.0.4 ")
+
+
+def test_only_a_fleet_that_was_read_and_bound_is_noted() -> None:
+    host = MendedHost(BRIDGE, TAP_A)
+    followed = Followed(host)
+    followed.restored()
+    assert followed.applied == 1
+    followed.fleet = BAD
+    followed.restored()
+    assert followed.applied == 1
+    followed.fleet = [InterfaceBinding("a", "tap-a", "02:00:00:00:00:0c", ("10.0.0.4",))]
+    host.is_broken = True
+    followed.restored()
+    assert followed.applied == 1
+    host.is_broken = False
+    followed.restored()
+    assert followed.applied == 2
 
 
 def test_changed_bindings_are_reported_as_such() -> None:
@@ -187,8 +217,78 @@ def test_comparison_follows_an_event_a_change_or_time(
         return len(seen) == event_at
 
     with pytest.raises(EndError):
-        followed.follower.follow(wait)
+        followed.follower.follow(wait, lambda _: None)
     assert seen == [POLL_S] * int(waits)
+
+
+def test_each_comparison_waits_for_the_shortest_time() -> None:
+    followed, order = Followed(MendedHost(BRIDGE, TAP_A)), list[object]()
+
+    def wait(_: float) -> bool:
+        order.append("event")
+        if len(order) > 4:
+            raise EndError
+        return True
+
+    with pytest.raises(EndError):
+        followed.follower.follow(wait, order.append)
+    assert order == [REST_S, "event"] * 2 + [REST_S, "event"]
+
+
+@pytest.mark.skipif(not IS_LINUX, reason="Linux has netlink")
+def test_burst_of_events_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel: list[socket.socket] = []
+
+    def subscribed(family: int, _groups: int) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        theirs.settimeout(0)
+        kernel.append(ours)
+        return theirs
+
+    monkeypatch.setattr(follow, "_subscribed", subscribed)
+    with KernelEvents() as events:
+        for one in kernel:
+            for _ in range(5):
+                one.send(b"changed")
+        assert events.wait(0)
+        assert not events.wait(0)
+    for one in kernel:
+        one.close()
+
+
+@pytest.mark.skipif(not IS_LINUX, reason="Linux has netlink")
+def test_overflow_of_the_kernel_is_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = [OSError(105, "No buffer space available"), BlockingIOError()]
+
+    class Overflown(socket.socket):
+        def recv(self, *_: object) -> bytes:
+            if failures:
+                raise failures.pop(0)
+            return super().recv(1)
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    overflown = Overflown(fileno=theirs.detach())
+    overflown.settimeout(0)
+    opened = [overflown, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)]
+    monkeypatch.setattr(follow, "_subscribed", lambda *_: opened.pop(0))
+    with ours, KernelEvents() as events:
+        ours.send(b"changed")
+        assert events.wait(0)
+        assert not events.wait(0)
+
+
+@pytest.mark.skipif(not IS_LINUX, reason="Linux has netlink")
+def test_endless_events_do_not_keep_wait_from_returning(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless(socket.socket):
+        def recv(self, *_: object) -> bytes:
+            return b"changed"
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    opened = [Endless(fileno=theirs.detach()), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)]
+    monkeypatch.setattr(follow, "_subscribed", lambda *_: opened.pop(0))
+    with ours, KernelEvents() as events:
+        ours.send(b"changed")
+        assert events.wait(0)
 
 
 @pytest.mark.skipif(not IS_LINUX, reason="Linux has netlink")

@@ -3,6 +3,7 @@ from msgspec import structs
 
 from openimds.linux.host.bindings import InterfaceBinding
 from openimds.linux.host.commands import ToolError
+from openimds.linux.host.host_state import read_state
 from openimds.linux.host.nft_rules import ruleset
 from openimds.linux.host.nft_state import expected_by
 from openimds.linux.host.plan import (
@@ -13,7 +14,6 @@ from openimds.linux.host.plan import (
     plan_down,
     plan_up,
     problems,
-    read_state,
 )
 from tests.unit.linux.host.fake_host import (
     BRIDGE,

@@ -4,9 +4,9 @@ import pytest
 
 from openimds.linux.host.bindings import InterfaceBinding
 from openimds.linux.host.commands import ToolError
+from openimds.linux.host.host_state import read_state
 from openimds.linux.host.nft_rules import ruleset
 from openimds.linux.host.nft_state import Element, expected_by, tables
-from openimds.linux.host.plan import read_state
 from openimds.linux.host.status import Guest, HostReport, host_report, obstacles, route_to, sysctl
 from tests.unit.linux.host.fake_host import (
     BRIDGE,

@@ -308,3 +308,31 @@ def test_idle_span_can_be_set(idle_s: float, is_visible: bool) -> None:
 
 def test_events_are_visible_at_once_without_a_delay() -> None:
     assert ScopeActivity(delay_s=0).asks("vm:a", 0.0)
+
+
+def test_requests_on_another_host_make_a_scope_active() -> None:
+    activity = ScopeActivity()
+    assert activity.merge("vm:a", 1000.0, 1010.0)
+    assert not activity.merge("vm:a", 1005.0, 1010.0)
+    assert activity.of("vm:a") == (1000.0, 1010.0)
+    assert activity.merge("vm:a", 990.0, 1020.0)
+    assert activity.asks("vm:a", 1290.0)
+    assert [*activity.scopes()] == ["vm:a"]
+
+
+def test_requests_a_day_apart_do_not_merge() -> None:
+    activity = ScopeActivity(idle_s=100.0)
+    activity.merge("vm:a", 1000.0, 1000.0)
+    assert activity.merge("vm:a", 1100.0, 1150.0)
+    assert activity.of("vm:a") == (1100.0, 1150.0)
+    assert not activity.merge("vm:a", 900.0, 1050.0)
+    assert activity.of("vm:a") == (1100.0, 1150.0)
+
+
+def test_forgotten_scope_begins_anew() -> None:
+    activity = ScopeActivity()
+    activity.asks("vm:a", 1000.0)
+    activity.forget("vm:a")
+    activity.forget("vm:b")
+    assert activity.of("vm:a") is None
+    assert not activity.asks("vm:a", 1300.0)

@@ -152,7 +152,7 @@ def with_roles(
 
     async def whole() -> None:
         roles = Roles(structs.replace(SETTINGS, **settings), folder)
-        with patch("openimds.server.control_process.notify", roles.messages.append):
+        with patch("openimds.server.control_process.make_log", lambda *_: roles.messages.append):
             try:
                 await roles.begin()
                 await work(roles)

@@ -2,10 +2,13 @@
 
 import asyncio
 import errno
+import gc
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec.json
 import pytest
 from msgspec import ValidationError
 
@@ -30,6 +33,7 @@ from openimds.server.seam.messages import (
     ReadLastNumber,
     SeamMessage,
 )
+from tests.unit.server.hosts.fleet import until
 
 Answer = Callable[[SeamMessage], Awaitable[Any]]
 
@@ -129,6 +133,26 @@ def test_call_beyond_the_bound_waits_for_a_place(monkeypatch: pytest.MonkeyPatch
     joined(answer, work)
 
 
+def test_call_that_is_cancelled_while_it_is_sent_is_not_logged() -> None:
+    logged: list[dict[str, Any]] = []
+
+    async def whole() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+        ours, theirs = socket.socketpair()
+        with theirs:  # It reads nothing.
+            channel = await open_channel(ours, FromHost, _nothing)
+            call = asyncio.create_task(channel.call(CallCredentials("keys", (b"x" * (8 << 20),))))
+            await until(lambda: bool(channel.unsent_bytes))
+            channel.abort()
+            call.cancel()
+            await asyncio.wait([call])
+            assert call.cancelled()
+
+    asyncio.run(whole())
+    gc.collect()
+    assert not logged
+
+
 def test_result_of_another_type_fails_its_call_alone() -> None:
     async def answer(message: SeamMessage) -> Any:
         return "none" if isinstance(message, ReadLastNumber) else {}
@@ -159,6 +183,21 @@ def test_call_under_way_fails_when_the_other_end_goes() -> None:
         channel.post(BeginSnapshot())  # It matters to nobody.
 
     joined(answer, work)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ssl.SSLError(1, "application data after close notify"), TimeoutError(errno.ETIMEDOUT, "late")],
+)
+def test_error_of_the_connection_ends_the_channel(error: OSError) -> None:
+    async def work(channel: Channel, _: socket.socket) -> None:
+        channel._reader.set_exception(error)
+        with pytest.raises(ChannelClosedError):
+            await channel.call(CountFaults())
+        with pytest.raises(ChannelClosedError):
+            await channel._drain()
+
+    joined(_nothing, work)
 
 
 def test_message_that_is_too_long_fails_at_its_sender_alone() -> None:
@@ -222,3 +261,14 @@ def test_octets_that_are_no_frame_end_the_channel(octets: bytes) -> None:
         theirs.close()
 
     asyncio.run(whole())
+
+
+def test_handler_that_cannot_read_its_data_is_an_internal_error() -> None:
+    async def answer(_: SeamMessage) -> Any:
+        return msgspec.json.decode(b"1", type=str)
+
+    async def work(channel: Channel, _: socket.socket) -> None:
+        with pytest.raises(RuntimeError, match="ValidationError"):
+            await channel.call(ReadLastNumber())
+
+    joined(answer, work)

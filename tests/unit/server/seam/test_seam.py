@@ -1,9 +1,10 @@
 """Control and its host at two ends of a channel."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock, patch
+from unittest.mock import AsyncMock, Mock, patch
 
 import msgspec.json
 import pytest
@@ -17,7 +18,7 @@ from openimds.server.seam import remote_host
 from openimds.server.seam.channel import ChannelClosedError
 from openimds.server.seam.events_follower import EventsFollower
 from openimds.server.seam.host_end import MOST_UNSENT_BYTES, HostEnd
-from openimds.server.seam.messages import SLICE, SLICE_BYTES, UpdateIndex
+from openimds.server.seam.messages import SLICE, SLICE_BYTES, ScopeState, UpdateIndex
 from openimds.vm.fleet_file import parse_vm
 from tests.unit.server.seam.setup import EVENTS, NAME, Roles, with_roles
 
@@ -250,6 +251,29 @@ def test_faults_are_played_and_counted(tmp_path: Path) -> None:
     with_roles(tmp_path, work, fleet)
 
 
+def test_stale_document_of_a_large_fleet_needs_no_large_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The VMs as they were are those of the host."""
+    data = {"userData": "eHh4" * 500}
+    fleet = {"vms": {f"vm-{n}": vm(f"10.0.1.{n}", compute=data) for n in range(200)}}
+    monkeypatch.setattr("openimds.server.seam.remote_host.SLICE_BYTES", 1 << 14)
+    monkeypatch.setattr("openimds.server.seam.channel.MAX_FRAME_BYTES", 1 << 17)
+
+    async def work(roles: Roles) -> None:
+        await roles.control.faults.set({"effect": "stale-document"})
+        renamed = {**vm("10.0.1.7"), "compute": {"name": "new", "vmSize": "S"}}
+        await roles.put("vm-7", renamed)
+        await roles.kill()
+        assert roles.name_at("10.0.1.7") == "vm-7"
+        await roles.begin()
+        assert roles.name_at("10.0.1.7") == "vm-7"
+        await roles.control.faults.clear()
+        assert roles.name_at("10.0.1.7") == "new"
+
+    with_roles(tmp_path, work, fleet)
+
+
 def test_clock_of_guests_is_set(tmp_path: Path) -> None:
     async def work(roles: Roles) -> None:
         clock = roles.control.clock
@@ -355,7 +379,11 @@ def test_questions_about_a_vm_are_answered_by_the_host(tmp_path: Path) -> None:
         assert refused.body == (await roles.host.get_as(entry.vm, "/metadata/none")).body
         variables = await roles.remote.endpoint_variables(entry.vm, "http://10.0.0.1")
         assert variables == roles.host.identity_variables(entry.vm, "http://10.0.0.1")
-        assert await roles.remote.samples() == roles.host.metrics.samples()
+        samples, own = await roles.remote.samples(), roles.host.metrics.samples()
+        assert {name: samples[name] for name in own} == own
+        started = samples["openimds_process_start_time_seconds"]
+        assert isinstance(started, Mapping)
+        assert {*started} == {("both",), ("control",)}
 
     with_roles(tmp_path, work, FLEET)
 
@@ -422,3 +450,33 @@ def test_first_approval_is_taken_where_the_host_hides_events(tmp_path: Path) -> 
         assert await roles.host.pending.make(need, 0) == Approved()
 
     with_roles(tmp_path, work, FLEET, events_activation=True)
+
+
+def test_forgotten_scope_takes_no_memory_of_the_host() -> None:
+    async def send(_: PendingApproval) -> Approved | Failed:
+        raise AssertionError("not called")
+
+    follower = EventsFollower(send, lambda: 0.0, print)
+    need = PendingEventsDocument("a", "vm:a", "2020-07-01")
+    follower.take([ScopeState("vm:a", (), 3)], is_whole=False)
+    assert follower.cached(need, 0.0).etag == "3"
+    follower.take([ScopeState("vm:a", (), 0)], is_whole=False)
+    assert follower.cached(need, 0.0).etag == "0"
+    assert follower._scopes == {}
+
+
+def test_whole_set_of_scopes_is_shown_at_its_end() -> None:
+    follower = EventsFollower(AsyncMock(), lambda: 0.0, lambda _: None)
+
+    def shown(scope: str) -> str:
+        return follower.cached(PendingEventsDocument("a", scope, "2020-07-01"), 0.0).etag
+
+    follower.take([ScopeState("vm:a", (), 7), ScopeState("vm:b", (), 8)], is_whole=True)
+    follower.take([ScopeState("vm:a", (), 9)], is_whole=True, is_last=False)
+    assert (shown("vm:a"), shown("vm:b")) == ("7", "8")
+    follower.take([ScopeState("vm:c", (), 10)], is_whole=False)
+    assert (shown("vm:a"), shown("vm:c")) == ("9", "10")
+    assert shown("vm:b") == shown("vm:unknown")
+    follower.keep({"vm:c"})
+    assert shown("vm:a") == shown("vm:unknown")
+    assert follower.new_activity() == {}

@@ -7,9 +7,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from openimds.credentials.hardware.holders import open_holder
 from openimds.credentials.hardware.intel import IntelAuthority
 from openimds.credentials.keys.files import KeyFileError
+from openimds.credentials.keys.holders import open_holder
 
 Spoil = Callable[[Path, bytes, bytes], None]
 
