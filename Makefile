@@ -4,6 +4,8 @@
 PYTHON ?= python3
 UV ?= uv
 ARGS ?=
+# What .ci/run gives to pytest: a test that fails is run once more, and named (decision 0040).
+RERUNS ?=
 
 BIN := .venv/bin
 LOWEST := .venv/lowest/bin
@@ -14,7 +16,7 @@ INSTALL_SELF := $(PIP) install --no-build-isolation --no-deps -e .
 # Extras stay in the names: pip does not take a pin of `coverage` for one of `coverage[toml]`.
 COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-annotate --no-strip-extras --custom-compile-command 'make lock'
-PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+PYTEST := $(BIN)/python -m pytest $(RERUNS) -n auto --dist worksteal
 FAST := --ignore=tests/system --ignore=tests/clients --ignore=tests/containers --ignore=tests/package tests
 PURE := src/openimds/facts/*,src/openimds/vm/*,src/openimds/protocol/*,src/openimds/dataplane/*,src/openimds/fleet/index.py,src/openimds/fleet/vm_entry.py,src/openimds/fleet/response_cache.py,src/openimds/interop/importers/*,src/openimds/interop/transcript/*,src/openimds/interop/compare/*
 IMAGE := $(shell find src packaging/container -type f -not -name '*.pyc') pyproject.toml requirements.lock \
@@ -69,12 +71,12 @@ test-system: .venv/.dev-stamp ## Run the tests of real processes, namespaces, te
 
 test-package: .venv/.dev-stamp ## Build, install and resolve the packages as users do (needs a package index)
 	@scripts/host-tools package
-	$(BIN)/python -m pytest $(or $(ARGS),tests/package)
+	$(BIN)/python -m pytest $(RERUNS) $(or $(ARGS),tests/package)
 
 # The contracts of imports are about this repository, and their tool needs a newer rich.
 test-lowest: .venv/.lowest-stamp ## Run the tests with the oldest dependencies, in .venv/lowest
 	@scripts/host-tools
-	$(LOWEST)/python -m pytest -n auto --dist worksteal --ignore=tests/unit/test_import_contracts.py \
+	$(LOWEST)/python -m pytest $(RERUNS) -n auto --dist worksteal --ignore=tests/unit/test_import_contracts.py \
 		$(or $(ARGS),tests/unit tests/contract tests/plugin)
 
 test-pythons: ## Run the fast tests with each Python from 3.11 to 3.14 that is here, in build/
@@ -88,7 +90,7 @@ cover: .venv/.dev-stamp ## Run the fast tests under coverage; the pure rooms nee
 
 quick-clients: .venv/.dev-stamp ## Run the clients that need no build
 	@$(BIN)/python -m tests.clients.kits
-	$(BIN)/python -m pytest -n auto --dist loadfile tests/clients
+	$(BIN)/python -m pytest $(RERUNS) -n auto --dist loadfile tests/clients
 
 clients: .venv/.dev-stamp ## Run every client of other authors, and print a table of results
 	@$(BIN)/python -m tests.clients $(ARGS)
@@ -102,7 +104,7 @@ containers: .venv/.dev-stamp ## Run the image, Compose, Testcontainers (CONTAINE
 	@scripts/container-tools
 	@$(MAKE) --no-print-directory build/image/stamp
 	@$(BIN)/python -m tests.containers.kits
-	scripts/private-engine $(BIN)/python -m pytest $(or $(ARGS),tests/containers)
+	scripts/private-engine $(BIN)/python -m pytest $(RERUNS) $(or $(ARGS),tests/containers)
 endif
 
 test-all: ## Run everything but long campaigns: test, test-*, cover, quick-clients, containers
