@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -41,6 +42,11 @@ NO_SOCKETS = InheritedSockets()
 T = TypeVar("T")
 _STOPPING = ("SIGTERM", "SIGINT", "SIGBREAK")
 NO_SYSTEMD = SystemdNotifier({})
+_SWITCH_S = 0.0002
+"""The longest wait of the event loop for a thread that computes; CPython's own is 5 ms.
+
+A thread counts the findings in recorded requests, for instance, while guests wait for the loop.
+"""
 _SLOW_S = 1.0
 """A start that takes longer is announced before it is done."""
 
@@ -117,11 +123,11 @@ async def serve(  # noqa: PLR0913, PLR0917 - a server, and the world of its proc
         notify(_ready_message(ready))
         on_ready(ready)
         systemd.ready(f"Answers at {ready.imds or ready.admin}")
-        try:
-            await _unless(stopped, server.failed())
-        except Exception as error:
+        await _unless(stopped, server.failed())
+    except Exception as error:
+        if opening.is_over:  # Else its reason is printed alone.
             notify(FAILED.message(str(error), reason=str(error)))
-            raise
+        raise
     finally:
         opening.cancel()
         systemd.stopping()
@@ -289,6 +295,7 @@ def _run(  # noqa: PLR0913, PLR0917 - as `serve`
     # Only the owner may read files that this process makes.
     os.umask(0o077)
     keep_large_blocks_apart()
+    sys.setswitchinterval(_SWITCH_S)
     with asyncio.Runner(loop_factory=ServingLoop) as runner:
         runner.run(serve(make, on_ready, notify, max_connections, systemd, start))
 

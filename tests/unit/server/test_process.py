@@ -3,14 +3,16 @@
 import asyncio
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from openimds.errors import Error
 from openimds.log.event import Level, LogMessage
-from openimds.log.events import READY, STARTING, STOPPED, STOPPING
-from openimds.server import host_process
+from openimds.log.events import FAILED, READY, STARTING, STOPPED, STOPPING
+from openimds.server import host_process, process
 from openimds.server.host_process import HostProcess
 from openimds.server.inherited_sockets import InheritedSockets
 from openimds.server.operator_log import starting
@@ -52,6 +54,27 @@ class FailingServer(HangingServer):
         raise Error("no disk")
 
 
+class AskingServer(FailingServer):
+    """A server that notes how long its loop waits for a thread that computes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits_s: list[float] = []
+
+    async def start(self) -> Ready:
+        self.waits_s.append(sys.getswitchinterval())
+        return await super().start()
+
+
+@pytest.fixture
+def own_process() -> Iterator[None]:
+    """Give back what a server sets for the whole of its process."""
+    umask, switch_s = os.umask(0o077), sys.getswitchinterval()
+    yield
+    os.umask(umask)
+    sys.setswitchinterval(switch_s)
+
+
 def is_heavy(message: str) -> bool:
     """Tell whether a message is not one of the usual run of a server."""
     return not isinstance(message, LogMessage) or message.level > Level.NOTICE
@@ -74,6 +97,17 @@ def test_error_of_a_start_is_the_servers() -> None:
     with pytest.raises(Error, match="no disk"):
         run(server)
     assert server.ends == ["stop"]
+
+
+@pytest.mark.usefixtures("own_process")
+def test_guests_wait_shortly_for_a_thread_that_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = AskingServer()
+    monkeypatch.setattr(host_process, "HostProcess", lambda *_: server)
+    sys.setswitchinterval(0.005)
+    with pytest.raises(Error, match="no disk"):
+        process.run_host(Settings(), print, lambda _: None)
+    (waits_s,) = server.waits_s
+    assert waits_s < 0.001
 
 
 @pytest.mark.parametrize(
@@ -170,7 +204,9 @@ def test_start_that_fails_at_once_logs_nothing() -> None:
     assert messages == []
 
 
-def test_start_that_takes_long_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_that_takes_long_is_logged_with_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("openimds.server.process._SLOW_S", 0.0)
 
     class Slow(HangingServer):
@@ -187,7 +223,9 @@ def test_start_that_takes_long_is_logged(monkeypatch: pytest.MonkeyPatch) -> Non
     start = starting("serve", Settings())
     with pytest.raises(Error, match="no disk"):
         asyncio.run(serve(Slow, lambda _: None, note, 1, start=start))
-    assert messages == [start, "stopping: a failure", "stopped"]
+    assert messages == [start, "no disk", "stopping: a failure", "stopped"]
+    assert isinstance(messages[1], LogMessage)
+    assert messages[1].event == FAILED
 
 
 def test_sigterm_ends_a_control_process_that_hangs(
