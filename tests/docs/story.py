@@ -5,7 +5,7 @@ A block of `sh` is run; one that starts a server is left running until the next 
 block of `text` is the output of the block before it; `…` stands for any text.
 
 A block that installs the package or runs the image is left out of a script, unless a test that has
-a package index or an engine asks for it.
+a package index, a Debian or an engine asks for it.
 """
 
 import re
@@ -19,6 +19,7 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILES = {"ini", "json", "python", "yaml"}
 _FILE = re.compile(r"# ([\w.-]+)\n")
 _INSTALLATION = re.compile(r"pip install |make -C openimds pyz")
+_DEBIAN = re.compile(r"apt-get install |make -C openimds deb")
 _IMAGE = re.compile(r"docker |make -C openimds image")
 _SERVERS = re.compile(r"(make|openimds) serve( --[\w-]+( [^-\s]\S*)?)*( 2> [\w.-]+)?\n")
 
@@ -36,14 +37,19 @@ class Block(Struct, frozen=True):
         return bool(_INSTALLATION.search(self.text))
 
     @property
+    def needs_a_debian(self) -> bool:
+        """Whether it makes or installs the Debian package."""
+        return bool(_DEBIAN.search(self.text))
+
+    @property
     def needs_an_engine(self) -> bool:
         """Whether it makes or runs an image."""
         return bool(_IMAGE.search(self.text))
 
 
 def runs_anywhere(block: Block) -> bool:
-    """Tell whether a block needs neither a package index nor a container engine."""
-    return not block.needs_an_index and not block.needs_an_engine
+    """Tell whether a block needs no package index, no Debian and no container engine."""
+    return not (block.needs_an_index or block.needs_a_debian or block.needs_an_engine)
 
 
 def blocks(page: Path) -> list[Block]:

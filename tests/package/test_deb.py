@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from scripts.build_deb import build
-from tests.docs.story import Block, expected, script
+from tests.docs.story import Block, blocks, expected, script
 from tests.docs.test_pages import DEBIAN
 from tests.package.chroot import Chroot, base
 from tests.package.resolutions import ROOT
@@ -144,6 +144,13 @@ def system(installation: Installation, tmp_path: Path) -> Iterator[Chroot]:
     """Yield a Debian with the package, for one test."""
     with chroot(tmp_path, *installation.layers) as layer:
         yield layer
+
+
+def test_lines_of_the_readme_reach_that_answer() -> None:
+    shown = [block.text for block in blocks(ROOT / "README.md") if block.kind == "sh"]
+    page = [block.text for block in blocks(PAGE) if block.kind == "sh"]
+    first = shown.index(MADE)
+    assert shown[first : first + 3] == page[:3]
 
 
 def test_page_reaches_a_first_answer_in_an_empty_debian(

@@ -47,7 +47,7 @@ _SWITCH_S = 0.0002
 
 A thread counts the findings in recorded requests, for instance, while guests wait for the loop.
 """
-_SLOW_S = 1.0
+_SLOW_S = 3.0
 """A start that takes longer is announced before it is done."""
 
 
