@@ -12,6 +12,7 @@ import pytest
 from openimds.facts.endpoints import ENDPOINTS
 from openimds.settings import SETTINGS
 from scripts.generate_docs import ROOT, pages
+from scripts.translations import translations
 from tests.docs.story import blocks, expected, script
 from tests.system.machine import PRIVATE, UNSHARE, why_unavailable
 from tests.system.process import clean_environment
@@ -96,6 +97,7 @@ def test_page_is_executed_and_prints_its_output(name: str, tmp_path: Path) -> No
 
 def test_every_page_with_commands_is_executed() -> None:
     executed = {*STORIES, *CONTAINERS, INSTALLATION, DEBIAN, FLEET}
+    executed |= {*translations()}  # Their code is that of their originals.
     others = [page for page in EVERY_PAGE if str(page.relative_to(ROOT)) not in executed]
     assert {
         str(page) for page in others if any(block.kind == "sh" for block in blocks(page))

@@ -1,0 +1,213 @@
+"""Each translated page follows its original, and says which state of it was translated."""
+
+# ruff: noqa: RUF001 - Chinese has commas and colons of its own.
+
+from pathlib import Path
+
+import pytest
+
+from scripts import translations
+from scripts.generate_docs import ROOT, WRITTEN
+
+NOT_YET: set[str] = {
+    "README.md",
+    "docs/README.md",
+    "docs/learn/developer.md",
+    "docs/learn/maintenance.md",
+    "docs/learn/operator.md",
+    "docs/use/admin.md",
+    "docs/use/attested.md",
+    "docs/use/capture.md",
+    "docs/use/ci.md",
+    "docs/use/confidential.md",
+    "docs/use/container.md",
+    "docs/use/debian.md",
+    "docs/use/docker-compose.md",
+    "docs/use/events.md",
+    "docs/use/failures.md",
+    "docs/use/faults.md",
+    "docs/use/firecracker.md",
+    "docs/use/fleet-of-hosts.md",
+    "docs/use/fleet.md",
+    "docs/use/host.md",
+    "docs/use/identity.md",
+    "docs/use/import.md",
+    "docs/use/install.md",
+    "docs/use/kubevirt.md",
+    "docs/use/languages.md",
+    "docs/use/laptop.md",
+    "docs/use/libvirt.md",
+    "docs/use/log.md",
+    "docs/use/many.md",
+    "docs/use/monitoring.md",
+    "docs/use/page.md",
+    "docs/use/proxmox.md",
+    "docs/use/pytest.md",
+    "docs/use/python.md",
+    "docs/use/remote.md",
+    "docs/use/requests.md",
+    "docs/use/testcontainers.md",
+}
+"""Pages that are being translated; a translation that exists is judged all the same."""
+ORIGINALS = {
+    name
+    for path in (
+        ROOT / "README.md",
+        ROOT / "docs" / "README.md",
+        *(ROOT / "docs" / "learn").rglob("*.md"),
+        *(ROOT / "docs" / "use").rglob("*.md"),
+    )
+    if WRITTEN not in path.read_text("utf-8")
+    for name in [path.relative_to(ROOT).as_posix()]
+}
+"""README, index, tutorials and how-to pages; a generated page changes with its rows."""
+
+ENGLISH = """# Faults
+
+Type `fault set`:
+
+```sh
+openimds fault list
+```
+
+## One fault
+
+| a | b |
+|---|---|
+| [fleet](fleet.md#the-tags) | 1 |
+
+- one
+- two [below](#one-fault)
+"""
+CHINESE = """# 故障
+
+键入 `fault set`：
+
+```sh
+openimds fault list
+```
+
+## 一个故障
+
+| 甲 | 乙 |
+|---|---|
+| [机群](fleet.md#标签-tags) | 1 |
+
+- 一
+- 二 [见下](#一个故障)
+"""
+PAGE = "docs/zh-CN/use/faults.md"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a folder with two translated pages."""
+    for name, text in {
+        "docs/use/faults.md": ENGLISH,
+        "docs/use/fleet.md": "# Fleet\n\n## The `tags`\n",
+        PAGE: CHINESE,
+        "docs/zh-CN/use/fleet.md": "# 机群\n\n## 标签 `tags`\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, "utf-8")
+    for name in translations.translations(tmp_path):
+        translations.stamp(name, tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", translations.translations())
+def test_translated_page_follows_its_original(name: str) -> None:
+    found = [*translations.differences(name, is_whole=not NOT_YET)]
+    assert found == [], "\n".join(found)
+
+
+def test_each_page_has_a_translation() -> None:
+    expected = {translations.translation_of(name) for name in ORIGINALS - NOT_YET}
+    lacking = expected - {*translations.translations()}
+    assert lacking == set(), "translate each, or name it in NOT_YET until it is"
+
+
+def test_page_that_follows_has_no_difference(root: Path) -> None:
+    assert [*translations.differences(PAGE, root)] == []
+    assert translations.main([], root) == 0
+
+
+@pytest.mark.parametrize(
+    "old, new, expected",
+    [
+        ("fault list", "fault show", "code block 1 differs"),
+        ("```sh", "```text", "code block 1 differs"),
+        ("## 一个", "### 一个", "has headings of levels [1, 3], the original [1, 2]"),
+        ("- 一\n", "", "#一个故障 has 1 list items, #one-fault 2"),
+        ("|---|---|\n", "|---|---|\n| 一 | 二 |\n", "#一个故障 has 3 table rows, #one-fault 2"),
+        ("`fault set`", "fault set", "lacks the code `fault set`"),
+        ("#标签-tags", "", "lacks a link to docs/use/fleet.md#the-tags"),
+        (
+            "#标签-tags",
+            "#the-tags",
+            "leads to no heading: docs/zh-CN/use/fleet.md has #机群, #标签",
+        ),
+        ("(fleet.md", "(flet.md", "flet.md#标签-tags leads to no file"),
+        ("fleet.md#标签-tags", "../../use/fleet.md#the-tags", "leads to English"),
+        ("- 一\n", "- 一 [x](https://example.org)\n", "a link more than the original: https"),
+        ("docs/use/faults.md", "docs/use/x.md", "its first line has to be: <!-- sha256 of docs/"),
+    ],
+)
+def test_difference_is_named(root: Path, old: str, new: str, expected: str) -> None:
+    text = (root / PAGE).read_text("utf-8")
+    assert old in text
+    (root / PAGE).write_text(text.replace(old, new, 1), "utf-8")
+    assert [one for one in translations.differences(PAGE, root) if expected in one]
+    assert translations.main([], root) == 1
+
+
+def test_changed_original_is_named_until_it_is_stamped(root: Path) -> None:
+    (root / "docs/use/faults.md").write_text(ENGLISH.replace("Type", "Then type"), "utf-8")
+    (found,) = translations.differences(PAGE, root)
+    assert found.startswith("docs/use/faults.md changed since it was translated")
+    assert f"`python scripts/translations.py --stamp {PAGE}`" in found
+    assert found.endswith(translations.first_line("docs/use/faults.md", root))
+    assert translations.main(["--stamp", str(root / PAGE)], root) == 0
+    assert [*translations.differences(PAGE, root)] == []
+
+
+def test_page_without_original_is_named(root: Path) -> None:
+    (root / "docs/use/faults.md").unlink()
+    (found,) = translations.differences(PAGE, root)
+    assert found == "docs/use/faults.md, which it translates, does not exist"
+
+
+def test_link_to_english_is_led_to_the_translation(root: Path) -> None:
+    text = (root / PAGE).read_text("utf-8")
+    english = text.replace("(fleet.md#标签-tags", "(../../use/fleet.md#the-tags")
+    (root / PAGE).write_text(english, "utf-8")
+    assert [*translations.differences(PAGE, root, is_whole=False)] == []
+    assert translations.main(["--link"], root) == 0
+    assert (root / PAGE).read_text("utf-8") == text
+
+
+def test_stamp_of_another_page_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert translations.main(["--stamp", str(root / "docs/use/faults.md")], root) == 2
+    assert "is no translated page" in capsys.readouterr().out
+    assert translations.main(["--help"], root) == 2
+
+
+@pytest.mark.parametrize(
+    "heading, anchor",
+    [
+        ("Azure's addresses", "azures-addresses"),
+        ("The `tags`, of a VM", "the-tags-of-a-vm"),
+        ("Roles, groups & claims", "roles-groups--claims"),
+        ("令牌（token）：有效期", "令牌token有效期"),
+        ("在 macOS 上", "在-macos-上"),
+    ],
+)
+def test_anchor_is_that_of_github(heading: str, anchor: str) -> None:
+    assert translations.page(f"# {heading}\n").sections[1].anchor == anchor
+
+
+def test_links_between_english_pages_lead_to_headings() -> None:
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        name = path.relative_to(ROOT).as_posix()
+        for link in translations.page(path.read_text("utf-8")).links:
+            translations.target_of(link, name)
