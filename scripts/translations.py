@@ -219,6 +219,14 @@ def target_of(link: str, name: str, root: Path = ROOT) -> Target:
     return Target(original_of(path), anchors.index(anchor))
 
 
+def anchor_in(name: str, other: str, anchor: str, root: Path = ROOT) -> str:
+    """Return the anchor of a heading of another page in the same page's other language."""
+    if name == other:
+        return anchor
+    anchors = [one.anchor for one in _page_of(root / other).sections]
+    return _page_of(root / name).sections[anchors.index(anchor)].anchor
+
+
 def _shown(target: Target, root: Path) -> str:
     if target.heading is None:
         return target.path
@@ -243,9 +251,8 @@ def _with_links(text: str, name: str, root: Path) -> str:
         is_own = path in {name, original_of(name)}
         if not path or is_own or original_of(path) != path or not (root / translated).is_file():
             return found[0]
-        number = target_of(link, name, root).heading
-        sections = _page_of(root / translated).sections
-        anchor = "" if number is None else f"#{sections[number].anchor}"
+        anchor = link.partition("#")[2]
+        anchor = anchor and f"#{anchor_in(translated, path, anchor, root)}"
         return f"]({os.path.relpath(translated, Path(name).parent)}{anchor})"
 
     return _LINK.sub(replace, text)

@@ -1,15 +1,22 @@
 """The site of the documents is whole, strict, and loads nothing from elsewhere."""
 
+import json
 import re
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from openimds.admin.operations import OPERATIONS
 from openimds.cli.main import COMMANDS
 from scripts import build_site
+from scripts.build_site import CHINESE, ENGLISH, LANGUAGES, Language
+from scripts.translations import original_of, translations
 from tests.package.resolutions import ROOT
+from tests.system.browser.kit import NARROW, OVERFLOWING, WIDE, chromium
 
 HTML = ROOT / "build" / "site" / "html"
 
@@ -28,26 +35,69 @@ def site(index: None) -> Path:
     return HTML
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
 def words_of(page: Path) -> str:
     return re.sub(r"<[^>]+>", " ", page.read_text("utf-8"))
 
 
-def test_every_page_is_on_the_site_and_in_its_search(site: Path) -> None:
-    found = (site / "search" / "search_index.json").read_text("utf-8")
-    places = [*build_site.places().values(), build_site.COMMANDS, build_site.OPERATIONS_PAGE]
-    for place in places:
-        folder = place.removesuffix("index.md").removesuffix("README.md").removesuffix(".md")
-        assert (site / folder / "index.html").is_file(), place
-        assert f'"location":"{folder}{"/" if folder and not folder.endswith("/") else ""}"' in found
+def folder_of(place: str) -> str:
+    """Return the folder of a page on the site."""
+    return re.sub(r"(index|README)?\.md$", "", place).rstrip("/")
 
 
-def test_every_guide_is_in_the_navigation() -> None:
-    sections = [*build_site.navigation(build_site.places())]
+@pytest.mark.parametrize("language", LANGUAGES, ids=lambda one: one.code)
+def test_every_page_is_on_the_site_and_in_its_search(site: Path, language: Language) -> None:
+    html = site / language.folder
+    found = (html / "search" / "search_index.json").read_text("utf-8")
+    pages = [*build_site.places(language).values()]
+    for place in (*pages, build_site.COMMANDS, build_site.OPERATIONS_PAGE):
+        folder = folder_of(place)
+        assert (html / folder / "index.html").is_file(), place
+        assert f'"location":"{folder}{"/" if folder else ""}"' in found
+
+
+def test_each_translation_stands_in_the_place_of_its_original(site: Path) -> None:
+    chinese, english = build_site.places(CHINESE), build_site.places(ENGLISH)
+    for name, place in chinese.items():
+        assert english[original_of(name)] == place
+        text = (site / CHINESE.folder / folder_of(place) / "index.html").read_text("utf-8")
+        assert '<html lang="zh"' in text
+        assert (CHINESE.untranslated in text) == (name not in translations()), name
+    assert {*chinese} >= {*translations()}
+    assert not {*english} & {*translations()}
+
+
+def test_switch_of_languages_stays_on_the_page(site: Path) -> None:
+    pages = [folder_of(place) for place in build_site.places().values()]
+    for folder in pages:
+        for here, there, hreflang in (
+            (site, site / CHINESE.folder, "zh-CN"),
+            (site / CHINESE.folder, site, "en"),
+        ):
+            text = (here / folder / "index.html").read_text("utf-8")
+            (link,) = re.findall(
+                rf'<a href="?([^" ]+)"? hreflang="?{hreflang}"? class="?md-select__link', text
+            )
+            assert (here / folder / link).resolve() == (there / folder).resolve()
+
+
+def test_chinese_words_are_found_by_search(site: Path) -> None:
+    found = json.loads((site / CHINESE.folder / "search" / "search_index.json").read_text("utf-8"))
+    assert found["config"]["lang"] == ["zh", "en"]
+    texts = "".join(entry["text"] for entry in found["docs"])
+    assert "\u200b虚拟\u200b" in texts or "\u200b虚拟机\u200b" in texts
+
+
+@pytest.mark.parametrize("language", LANGUAGES, ids=lambda one: one.code)
+def test_every_guide_is_in_the_navigation(language: Language) -> None:
+    sections = [*build_site.navigation(language)]
     listed = [page for section in sections for pages in section.values() for page in pages]
-    assert [*(name for section in sections for name in section)][:2] == [
-        "Tutorials",
-        "How-to guides",
-    ]
+    assert len(sections) == 4
     assert len(listed) == len({*listed})
     guides = {
         place for place in build_site.places().values() if place.startswith(("use/", "know/"))
@@ -61,6 +111,38 @@ def test_pages_of_the_reference_have_every_row(site: Path) -> None:
     operations = words_of(site / "know" / "rest" / "index.html")
     missing = [row.name for row in OPERATIONS if f"{row.method} {row.path}" not in operations]
     assert missing == []
+
+
+def test_site_has_the_schema_that_the_command_prints(site: Path) -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", "openimds", "fleet", "schema"], capture_output=True, check=True
+    )
+    for language in LANGUAGES:
+        schema = (site / language.folder / build_site.SCHEMA).read_bytes()
+        assert schema.strip() == printed.stdout.strip()
+
+
+def pages_of(site: Path) -> list[Path]:
+    """Return every page of both languages."""
+    found = sorted(site.rglob("index.html"))
+    assert len(found) >= 2 * len(build_site.places())
+    return found
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_no_page_is_wider_than_its_window(site: Path, browser: Browser, width: int) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 900})
+    context.route(
+        "**/*", lambda route: route.abort() if "search" in route.request.url else route.continue_()
+    )
+    page = context.new_page()
+    wide = []
+    for path in pages_of(site):
+        page.goto(path.as_uri(), wait_until="domcontentloaded")
+        if found := page.evaluate(OVERFLOWING):
+            wide.append(f"{path.relative_to(site)}: {found}")
+    context.close()
+    assert wide == []
 
 
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
@@ -89,4 +171,4 @@ def test_load_from_elsewhere_is_found(tmp_path: Path) -> None:
     ],
 )
 def test_link_is_rewritten_for_the_site(name: str, text: str, expected: str) -> None:
-    assert build_site.rewritten(text, name, build_site.places()) == expected
+    assert build_site.rewritten(text, name) == expected

@@ -36,7 +36,7 @@ _ARGUMENTS = (
 _TIMEOUT_MS = 30_000
 _SERIOUS = {"serious", "critical"}
 _RUN_AXE = "axe.run(document, {resultTypes: ['violations']})"
-_OVERFLOW = """() => {
+OVERFLOWING = """() => {
   const width = document.documentElement.clientWidth;
   if (document.documentElement.scrollWidth <= width) return [];
   return [...document.body.querySelectorAll('*')]
@@ -46,6 +46,7 @@ _OVERFLOW = """() => {
     })
     .map(element => element.tagName + '.' + element.className).slice(0, 5);
 }"""
+"""The elements that make a page wider than its window, as JavaScript finds them."""
 
 
 def _refuse(reason: str) -> None:
@@ -129,7 +130,7 @@ class Visitor:
 
     def overflowing(self) -> list[str]:
         """Return elements that make the page wider than its window."""
-        found: list[str] = self.page.evaluate(_OVERFLOW)
+        found: list[str] = self.page.evaluate(OVERFLOWING)
         return found
 
     def serious_findings(self, scheme: Scheme) -> list[str]:
