@@ -113,16 +113,19 @@ class Client:
             path: the path with its query.
             body: a value to send as JSON.
             media: the media type of `body`.
-            revision: the revision of the VM that the change is based on, sent as If-Match.
+            revision: the revision of the VM that the change is based on, sent as If-Match; 0 if
+                the VM must not exist yet.
 
         Raises:
-            ChangedError: status 412, the VM is at another revision.
+            ChangedError: status 412, the VM is at another revision, or exists.
             MissingError: status 404.
             ServerError: the server does not answer, or answers with another error status.
         """
         headers = self._headers()
-        if revision is not None:
+        if revision:
             headers["If-Match"] = f'"{revision}"'
+        elif revision is not None:
+            headers["If-None-Match"] = "*"
         data = None
         if body is not None:
             data, headers["Content-Type"] = msgspec.json.encode(body), media

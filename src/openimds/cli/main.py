@@ -54,6 +54,7 @@ COMMANDS = (
     CommandRow("audit", "List who changed which VM, from where and by which token."),
     CommandRow("control", "Decide for many hosts; invite, list and revoke them."),
     CommandRow("host", "Make this host the metadata host of its guests (needs root)."),
+    CommandRow("kubevirt", "Serve the guests of KubeVirt on this node of a cluster."),
     CommandRow("doctor", "Check this host, and print the commands that mend it."),
     CommandRow("token", "Make, list, revoke and rotate tokens of the admin API."),
     CommandRow("state", "Check, back up, restore and prune the store of a state folder."),

@@ -301,6 +301,25 @@ RULES_TROUBLE = LogEvent(
     "rules.trouble", _WARNING, "`openimds host follow` cannot read the fleet or set the rules."
 )
 
+KUBEVIRT_BOUND = LogEvent(
+    "kubevirt.bound",
+    _NOTICE,
+    "`openimds kubevirt follow` makes a VM or binds it to its pod.",
+    ("vm", "netns"),
+)
+KUBEVIRT_REMOVED = LogEvent(
+    "kubevirt.removed",
+    _NOTICE,
+    "`openimds kubevirt follow` removes a VM whose guest does not run on this node.",
+    ("vm",),
+)
+KUBEVIRT_TROUBLE = LogEvent(
+    "kubevirt.trouble",
+    _WARNING,
+    "`openimds kubevirt follow` cannot read the cluster, or cannot bind a VM; it tries again.",
+    ("vm",),
+)
+
 LOG_EVENTS: tuple[LogEvent, ...] = tuple(
     row for row in globals().copy().values() if isinstance(row, LogEvent)
 )

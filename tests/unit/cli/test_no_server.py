@@ -14,7 +14,7 @@ from tests.unit.cli.runner import CliRunner
 ALONE = {
     *("serve", "exec", "env", "capture", "compare", "completion", "doctor", "attest verify"),
     *("control run", "fault describe", "fault show", "fleet check", "fleet schema", "vm show"),
-    *("host run", "host up", "host down", "host status", "host follow"),
+    *("host run", "host up", "host down", "host status", "host follow", "kubevirt follow"),
     *("state check", "state backup", "state restore", "state prune"),
 }
 """The commands that serve, or work on this machine or on files."""
