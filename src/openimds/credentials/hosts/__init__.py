@@ -13,6 +13,7 @@ Theory. `host_certificates` builds certificates and reads names from them. `auth
 overlap. `handshake` makes the TLS contexts of both ends. `join_token` is the line of text that an
 operator carries to a new host: a secret, and the fingerprint of the root, so that the first contact
 is authenticated both ways. `register` has the hosts by name, as a value that its caller stores;
+`service_accounts` judges the token of a host's pod, for which the Kubernetes API vouches instead.
 `joining` has the steps of a join and a renewal over register and authority. `identity` is the other
 end: the key and the certificate of one host in its state folder.
 

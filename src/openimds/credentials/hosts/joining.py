@@ -48,6 +48,14 @@ class RenewalRequest(Struct, frozen=True):
     csr: bytes
 
 
+class AdmissionRequest(Struct, frozen=True):
+    """The request of a host whose node was vouched for: name, service account, CSR (DER)."""
+
+    name: str
+    account: str
+    csr: bytes
+
+
 def join_host(
     register: HostRegister, ca: HostsCa, request: JoinRequest, now_s: float
 ) -> JoinResult:
@@ -67,6 +75,21 @@ def join_host(
         return JoinResult(spent, refusal=refusal)
     certificate = ca.sign(name, key, now_s)
     return JoinResult(spent.join(name, certificate, now_s), certificate, ca.roots(now_s))
+
+
+def admit_host(
+    register: HostRegister, ca: HostsCa, request: AdmissionRequest, now_s: float
+) -> JoinResult:
+    """Answer a host whose name the API of Kubernetes has vouched for."""
+    name = request.name
+    if refusal := register.admission_refusal(name, now_s):
+        return JoinResult(register, refusal=refusal)
+    key = _key(request.csr)
+    if isinstance(key, str):
+        return JoinResult(register, refusal=key)
+    certificate = ca.sign(name, key, now_s)
+    after = register.admit(name, request.account, certificate, now_s)
+    return JoinResult(after, certificate, ca.roots(now_s))
 
 
 def renew_host(

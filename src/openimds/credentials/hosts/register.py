@@ -68,7 +68,8 @@ class Invitation(Struct, frozen=True, omit_defaults=True):
 class HostEntry(Struct, frozen=True, omit_defaults=True):
     """A host; times in seconds since 1970, None for an event that has not been.
 
-    `reuses` counts the attempts of another key to use a spent join token.
+    `reuses` counts the attempts of another key to use a spent join token. `account` is the service
+    account whose pod joined; such a host may join again by itself.
     """
 
     name: str
@@ -79,6 +80,7 @@ class HostEntry(Struct, frozen=True, omit_defaults=True):
     certificates: tuple[LiveCertificate, ...] = ()
     invitation: Invitation | None = None
     reuses: int = 0
+    account: str = ""
 
     def live(self, now_s: float) -> tuple[LiveCertificate, ...]:
         """Return the certificates that have not ended, the newest last."""
@@ -90,10 +92,14 @@ class _Form(Struct, frozen=True):
 
 
 class HostRegister(Struct, frozen=True):
-    """The hosts by name. Each operation returns a changed copy, and changes nothing itself."""
+    """The hosts by name. Each operation returns a changed copy, and changes nothing itself.
+
+    With `keeps_revoked` a revoked host is never forgotten: its pod could join again by itself.
+    """
 
     hosts: dict[str, HostEntry] = {}
     form: int = FORM
+    keeps_revoked: bool = False
 
     @classmethod
     def from_bytes(cls, stored: bytes | None) -> "HostRegister":
@@ -163,8 +169,8 @@ class HostRegister(Struct, frozen=True):
             raise ConfigError(where, seen, "a new name, for the role enrol", hint)
         register = self if known or len(self.hosts) < MAX_HOSTS else self.prune(now_s)
         if known is None and len(register.hosts) >= MAX_HOSTS:
-            seen, hint = f"{MAX_HOSTS} hosts", "Type openimds control host revoke for those gone"
-            raise ConfigError(where, seen, f"fewer than {MAX_HOSTS}", hint)
+            seen, fewer = f"{MAX_HOSTS} hosts", f"fewer than {MAX_HOSTS}"
+            raise ConfigError(where, seen, fewer, self._place_hint())
         token = JoinToken(name, secret or new_secret(), fingerprint)
         invitation = Invitation(_digest(token.secret), now_s + JOIN_S)
         entry = known or HostEntry(name, "invited", now_s)
@@ -229,8 +235,43 @@ class HostRegister(Struct, frozen=True):
             joined_s=now_s,
             revoked_s=None,
             certificates=(_live(certificate),),
+            account="",
         )
         return _put(self, entry)
+
+    def admission_refusal(self, name: str, now_s: float) -> str:
+        """Return the reason why a vouched host may not join, or an empty string.
+
+        A revoked one waits until an operator invites it again; the end of that token is no matter.
+        """
+        if not is_name(name):
+            return f"a host cannot have the name {describe(name)}, expected {NAME_FORM}"
+        entry = self.hosts.get(name)
+        if entry is None:
+            if len(self.hosts) < MAX_HOSTS or len(self.prune(now_s).hosts) < MAX_HOSTS:
+                return ""
+            return f"there are {MAX_HOSTS} hosts. {self._place_hint()}"
+        return _revoked(entry) if entry.state == "revoked" and entry.invitation is None else ""
+
+    def admit(
+        self, name: str, account: str, certificate: HostCertificate, now_s: float
+    ) -> "HostRegister":
+        """Return the register with a host that the API of Kubernetes vouches for.
+
+        Its former certificates end, as in `join`, and so does an invitation.
+        """
+        known = self.hosts.get(name)
+        register = self if known or len(self.hosts) < MAX_HOSTS else self.prune(now_s)
+        entry = replace(
+            known or HostEntry(name, "invited", now_s),
+            state="joined",
+            joined_s=now_s,
+            revoked_s=None,
+            certificates=(_live(certificate),),
+            invitation=None,
+            account=account,
+        )
+        return _put(register, entry)
 
     def renew(
         self, name: str, serial: str, certificate: HostCertificate, now_s: float
@@ -263,10 +304,7 @@ class HostRegister(Struct, frozen=True):
         if entry is None or entry.state == "invited":
             return f'host "{name}" has not joined. Make a join token: {_ADD} {name}'
         if entry.state == "revoked":
-            return (
-                f'host "{name}" was revoked at {moment(entry.revoked_s or 0)}. If it is to join '
-                f"again, type {_ADD} {name}"
-            )
+            return _revoked(entry)
         certificate = next((one for one in entry.certificates if one.serial == serial), None)
         again = f"If it is to go on, let it join again: {_ADD} {name}"
         if certificate is None:
@@ -291,16 +329,23 @@ class HostRegister(Struct, frozen=True):
             return self
         return _put(self, replace(entry, state="revoked", revoked_s=now_s, invitation=None))
 
+    def _place_hint(self) -> str:
+        if self.keeps_revoked:
+            then = f"then {_ADD}: they are forgotten a day later"
+            return f"For those gone, type openimds control host revoke, {then}"
+        return "Type openimds control host revoke for those gone"
+
     def prune(self, now_s: float) -> "HostRegister":
         """Return the register without ended certificates, tokens and hosts.
 
         A host ends if it was revoked and has no live certificate, and if it never joined until a
-        day after its token. The register is the same one if nothing has ended.
+        day after its token. One that joins by itself ends with its certificates, but not while it
+        is revoked. The register is the same one if nothing has ended.
         """
         hosts = {
             name: _pruned(entry, now_s)
             for name, entry in self.hosts.items()
-            if not _is_over(entry, now_s)
+            if not _is_over(entry, now_s, keeps_revoked=self.keeps_revoked)
         }
         return self if hosts == self.hosts else replace(self, hosts=hosts)
 
@@ -320,16 +365,27 @@ def _live(certificate: HostCertificate) -> LiveCertificate:
 
 def _pruned(entry: HostEntry, now_s: float) -> HostEntry:
     invitation = entry.invitation
-    is_kept = invitation is None or now_s < invitation.ends_s + FORGET_S
+    is_kept = invitation is None or entry.state == "revoked" or now_s < invitation.ends_s + FORGET_S
     return replace(
         entry, certificates=entry.live(now_s), invitation=invitation if is_kept else None
     )
 
 
-def _is_over(entry: HostEntry, now_s: float) -> bool:
+def _is_over(entry: HostEntry, now_s: float, *, keeps_revoked: bool) -> bool:
     if entry.invitation and now_s < entry.invitation.ends_s + FORGET_S:
         return False
-    return entry.joined_s is None or (entry.state == "revoked" and not entry.live(now_s))
+    if entry.state == "revoked" and keeps_revoked:
+        return entry.invitation is not None  # An operator has lifted it.
+    if entry.joined_s is None:
+        return True
+    return (entry.state == "revoked" or bool(entry.account)) and not entry.live(now_s)
+
+
+def _revoked(entry: HostEntry) -> str:
+    return (
+        f'host "{entry.name}" was revoked at {moment(entry.revoked_s or 0)}. If it is to join '
+        f"again, type {_ADD} {entry.name}"
+    )
 
 
 def _digest(octets: bytes) -> str:

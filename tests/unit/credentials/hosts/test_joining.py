@@ -8,8 +8,10 @@ from openimds.credentials.hosts.authority import HostsCa
 from openimds.credentials.hosts.host_certificates import name_in
 from openimds.credentials.hosts.join_token import read_join_token
 from openimds.credentials.hosts.joining import (
+    AdmissionRequest,
     JoinRequest,
     RenewalRequest,
+    admit_host,
     join_host,
     renew_host,
 )
@@ -98,3 +100,33 @@ def test_renewal_is_refused_with_the_reason(tmp_path: Path) -> None:
     refused = renew_host(revoked, CA, request, late_s)
     assert (refused.register is revoked, refused.certificate) == (True, None)
     assert "was revoked" in refused.refusal
+
+
+def test_vouched_host_joins_and_joins_again_with_another_key() -> None:
+    first = admit_host(HostRegister(), CA, AdmissionRequest("n1", "ns/sa", csr_of()), NOW_S)
+    assert first.certificate
+    assert name_in(first.certificate.der) == "n1"
+    assert first.roots == CA.roots(NOW_S)
+    assert first.register.hosts["n1"].account == "ns/sa"
+    again = AdmissionRequest("n1", "ns/sa", csr_of())
+    second = admit_host(first.register, CA, again, NOW_S + 60)
+    assert second.certificate
+    register = second.register
+    assert not register.certificate_refusal("n1", second.certificate.serial, NOW_S + 60)
+    assert register.certificate_refusal("n1", first.certificate.serial, NOW_S + 60)
+
+
+def test_vouched_host_with_an_unfit_request_changes_nothing() -> None:
+    result = admit_host(HostRegister(), CA, AdmissionRequest("n1", "ns/sa", b"?"), NOW_S)
+    assert result.register == HostRegister()
+    assert result.certificate is None
+    assert "certificate request cannot be read" in result.refusal
+
+
+def test_revoked_vouched_host_is_refused() -> None:
+    request = AdmissionRequest("n1", "ns/sa", csr_of())
+    first = admit_host(HostRegister(), CA, request, NOW_S)
+    revoked = first.register.revoke("n1", NOW_S + 1)
+    result = admit_host(revoked, CA, request, NOW_S + 2)
+    assert (result.register, result.certificate) == (revoked, None)
+    assert 'host "n1" was revoked at' in result.refusal
