@@ -325,6 +325,30 @@ _CREDENTIALS = (
         "unit/server/hosts/test_handshakes.py::test_handshakes_of_one_source_leave_those_of_others",
     ),
     Bound(
+        "reviews of service-account tokens under way",
+        "server.hosts.vouching:MOST_REVIEWS",
+        "the token waits",
+        "unit/server/hosts/test_vouching.py::test_reviews_under_way_and_waiting_are_bounded",
+    ),
+    Bound(
+        "tokens that wait for their review, or are in one",
+        "server.hosts.vouching:MOST_WAITING",
+        "refused, and the host comes again",
+        "unit/server/hosts/test_vouching.py::test_reviews_under_way_and_waiting_are_bounded",
+    ),
+    Bound(
+        "octets of an answer of the Kubernetes API to control",
+        "server.hosts.vouching:ANSWER_BYTES",
+        "the API counts as away",
+        "unit/server/hosts/test_vouching.py::test_failing_api_lets_nobody_in_and_blames_nobody",
+    ),
+    Bound(
+        "addresses whose refused service-account tokens are counted",
+        "server.hosts.vouching:MOST_SOURCES",
+        "the one refused longest ago is forgotten",
+        "unit/server/hosts/test_vouching.py::test_addresses_of_refused_tokens_are_bounded",
+    ),
+    Bound(
         "cached revocation lists",
         "credentials.pki.revocation_lists:MAX_LISTS",
         "the oldest goes",
@@ -407,6 +431,19 @@ _HOSTS = (
         "credentials.hosts.join_token:MAX_TOKEN_CHARACTERS",
         "refused",
         "unit/credentials/hosts/test_join_token.py::test_endless_line_is_refused",
+    ),
+    Bound(
+        "characters of a service-account token",
+        "credentials.hosts.service_accounts:MAX_TOKEN_CHARACTERS",
+        "refused without a review",
+        "unit/credentials/hosts/test_service_accounts.py"
+        "::test_only_a_text_in_the_form_of_a_token_reaches_the_api",
+    ),
+    Bound(
+        "octets of a host's file of control's fingerprints",
+        "credentials.hosts.pod_files:MAX_FINGERPRINT_BYTES",
+        "refused, and read again at the next attempt",
+        "unit/credentials/hosts/test_pod_files.py::test_file_without_fingerprints_is_an_error",
     ),
     Bound(
         "octets of key files in the store",

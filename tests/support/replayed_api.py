@@ -23,6 +23,7 @@ class ReplayedRequest:
     query: dict[str, str]
     token: str
     body: Any = None
+    content_type: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,12 @@ def _handler(
             body = json.loads(self.rfile.read(length)) if length else None
             token = self.headers.get("Authorization", "").removeprefix("Bearer ")
             query = dict(parse_qsl(parts.query))
-            request = ReplayedRequest(self.command, parts.path, query, token, body)
+            kind = self.headers.get("Content-Type", "")
+            request = ReplayedRequest(self.command, parts.path, query, token, body, kind)
             requests.append(request)
             self._send(answer(request))
 
-        do_POST = do_GET  # noqa: N815 - the name that http.server calls
+        do_POST = do_PATCH = do_GET  # noqa: N815 - the names that http.server calls
 
         def _send(self, answer: ReplayedAnswer) -> None:
             self.send_response(answer.status)

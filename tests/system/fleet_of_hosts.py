@@ -73,12 +73,12 @@ class FleetProcess:
 class ControlProcess(FleetProcess):
     """A control of many hosts."""
 
-    def __init__(self, folder: Path, name: str, store: str, key: Path) -> None:
+    def __init__(self, folder: Path, name: str, store: str, key: Path, *more: str) -> None:
         self.hosts = f"127.0.0.1:{free_port()}"
         self.admin = f"127.0.0.1:{free_port()}"
         options = ["--store", store, "--key-file", str(key), "--hosts", self.hosts]
         options += ["--admin", self.admin, "--public", "none", "--no-rate-limit"]
-        super().__init__(folder, name, "control", "run", *options)
+        super().__init__(folder, name, "control", "run", *options, *more)
 
     def ask(self, method: str, path: str, body: object = None) -> httpx2.Response | None:
         """Return the answer of the admin API, or None while there is none."""
@@ -98,11 +98,12 @@ class ControlProcess(FleetProcess):
 class HostProcess(FleetProcess):
     """A host of a fleet of hosts, with a listener on loopback."""
 
-    def __init__(self, folder: Path, name: str, controls: list[ControlProcess]) -> None:
+    def __init__(self, folder: Path, name: str, controls: list[ControlProcess], *join: str) -> None:
+        """Take the options of a join; without any, those of a join token."""
         self.port, self.token = free_port(), folder / f"{name}.join"
         options = [part for one in controls for part in ("--control", one.hosts)]
-        options += ["--name", name, "--join-token-file", str(self.token), "--no-rate-limit"]
-        options += ["--listen", f"127.0.0.1:{self.port}"]
+        options += ["--name", name, *(join or ("--join-token-file", str(self.token)))]
+        options += ["--no-rate-limit", "--listen", f"127.0.0.1:{self.port}"]
         super().__init__(folder, name, "host", "run", *options)
 
     def guest(self, address: str) -> httpx2.Client:
@@ -124,12 +125,15 @@ class HostProcess(FleetProcess):
 class FleetOfHosts:
     """An engine, two controls and three hosts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *of_control: str) -> None:
+        """Make two controls, with further options."""
         self.folder, self.engine = folder, PostgresCluster()
         store = f"postgresql://openimds@/postgres?host={quote(str(self.engine.folder), safe='/')}"
         key = folder / "fleet.key"
         make_key_file(key)
-        self.controls = [ControlProcess(folder, f"control-{n}", store, key) for n in (1, 2)]
+        self.controls = [
+            ControlProcess(folder, f"control-{n}", store, key, *of_control) for n in (1, 2)
+        ]
         self.hosts: dict[str, HostProcess] = {}
         self._addresses = iter(range(2, 250))
 

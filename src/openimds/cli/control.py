@@ -85,9 +85,49 @@ def command() -> None:
     envvar="OPENIMDS_URL",
     help="The admin API of this control as others reach it; standby controls name it.",
 )
+@click.option(
+    "--join-service-account",
+    "accounts",
+    multiple=True,
+    metavar="NAMESPACE/NAME",
+    envvar="OPENIMDS_JOIN_SERVICE_ACCOUNT",
+    help="Pods of this service account join as the host of their node's name; may be repeated.",
+)
+@click.option(
+    "--publish-root",
+    default="",
+    metavar="NAMESPACE/NAME",
+    envvar="OPENIMDS_PUBLISH_ROOT",
+    help="The ConfigMap that gets the fingerprint by which those pods know control.",
+)
+@click.option(
+    "--kubernetes-api",
+    default="",
+    metavar="URL",
+    envvar="OPENIMDS_KUBERNETES_API",
+    help="The Kubernetes API that knows these pods; by default that of the pod of control.",
+)
+@click.option(
+    "--kubernetes-folder",
+    default="/var/run/secrets/kubernetes.io/serviceaccount",
+    metavar="DIR",
+    envvar="OPENIMDS_KUBERNETES_FOLDER",
+    show_default=True,
+    help="The token and the ca.crt for it; an http:// URL needs neither.",
+)
 @options(*_control_settings())
-def run(
-    *, store: str, store_password_file: str, hosts: str, key_file: str, url: str, **flags: object
+def run(  # noqa: PLR0913 - the options of a control
+    *,
+    store: str,
+    store_password_file: str,
+    hosts: str,
+    key_file: str,
+    url: str,
+    accounts: tuple[str, ...],
+    publish_root: str,
+    kubernetes_api: str,
+    kubernetes_folder: str,
+    **flags: object,
 ) -> None:
     """Decide for the hosts of a fleet until SIGTERM.
 
@@ -97,13 +137,16 @@ def run(
     from openimds.credentials.keys.mirror import read_key_file
     from openimds.linux.systemd import SystemdNotifier
     from openimds.server.hosts.control_run import ControlSettings
+    from openimds.server.hosts.kubernetes_settings import kubernetes_settings
     from openimds.server.operator_log import operator_log
     from openimds.server.process import run_fleet_control
 
     settings = values(flags)
     with operator_log(settings) as log:
         report_unknown_variables(log)
-        own = ControlSettings(hosts, read_key_file(Path(key_file)), url)
+        folder = Path(kubernetes_folder)
+        kubernetes = kubernetes_settings(accounts, publish_root, kubernetes_api, folder)
+        own = ControlSettings(hosts, read_key_file(Path(key_file)), url, kubernetes)
         systemd = SystemdNotifier(os.environ, os.getpid())
         run_fleet_control(settings, own, (store, store_password_file), _ready, log, systemd)
 

@@ -11,6 +11,7 @@ from msgspec import structs, to_builtins
 from openimds.cli.client import TOKEN_VARIABLE, Client
 from openimds.cli.follow_report import standing_lines
 from openimds.cli.groups import CommandGroup
+from openimds.cli.host_join import join_options, join_token, pod_files
 from openimds.cli.main import options, values
 from openimds.cli.output import output_options, print_list
 from openimds.cli.table import Column
@@ -83,23 +84,24 @@ def command() -> None:
     help="The port for hosts of a control; repeat it for each control.",
 )
 @click.option("--name", required=True, envvar="OPENIMDS_HOST_NAME", help="The name of this host.")
-@click.option(
-    "--join-token-file",
-    metavar="FILE",
-    envvar="OPENIMDS_JOIN_TOKEN_FILE",
-    help="The line that openimds control host add printed; needed once. An empty file has none.",
-)
+@join_options
 @options(*(row.name for row in SETTINGS if row.name not in OF_CONTROL))
 def host_run(
-    *, controls: tuple[str, ...], name: str, join_token_file: str | None, **flags: object
+    *,
+    controls: tuple[str, ...],
+    name: str,
+    join_token_file: str | None,
+    join_service_account_token: str | None,
+    control_fingerprint: str | None,
+    **flags: object,
 ) -> None:
     """Serve the VMs that control places on this host, until SIGTERM.
 
     The host joins with its token, and from then on with a certificate that it renews. While no
-    control can be reached, its guests are served on.
+    control can be reached, its guests are served on. In a pod of Kubernetes the token of its
+    service account lets it join as the host that has the name of its node.
     """
     from openimds.cli.serve import by_name, print_ready
-    from openimds.credentials.hosts.join_token import read_join_token
     from openimds.linux.systemd import SystemdNotifier, sockets
     from openimds.server.hosts.host_run import HostRunSettings
     from openimds.server.operator_log import operator_log
@@ -108,29 +110,16 @@ def host_run(
     settings, pid = values(flags), os.getpid()
     with operator_log(settings) as log:
         report_unknown_variables(log)
-        text = _text_of(join_token_file) if join_token_file else ""
-        token = read_join_token(text) if text.strip() else None
+        token = join_token(join_token_file)
+        pod = pod_files(join_service_account_token, control_fingerprint)
         run_fleet_host(
             settings,
-            HostRunSettings(controls, name, token),
+            HostRunSettings(controls, name, token, pod),
             print_ready,
             log,
             by_name(sockets(os.environ, pid)),
             SystemdNotifier(os.environ, pid),
         )
-
-
-def _text_of(path: str) -> str:
-    """Return the text of a join token's file.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    try:
-        return Path(path).read_text("ascii")
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no text"
-        raise ConfigError("--join-token-file", f"{path} ({reason})", "a file to read") from None
 
 
 @command.command("up")

@@ -278,9 +278,29 @@ HOST_REFUSED = LogEvent(
     ("host", "reason"),
     _REPEATED_PER_MINUTE,
 )
+HOST_ADMITTED = LogEvent(
+    "host.admitted",
+    _NOTICE,
+    "A host has joined by the service account of its pod, for which Kubernetes vouches.",
+    ("host", "account"),
+)
+ROOT_PUBLISHED = LogEvent(
+    "root.published",
+    _NOTICE,
+    "A ConfigMap has the fingerprints of the roots of hosts.",
+    ("configmap",),
+)
+ROOT_TROUBLE = LogEvent(
+    "root.trouble",
+    _WARNING,
+    "The fingerprints of the roots of hosts cannot be published; it is tried again.",
+    ("configmap", "reason"),
+)
 HOSTS_TROUBLE = LogEvent("hosts.trouble", _WARNING, "The authority of hosts needs attention.")
 JOINED = LogEvent("join.done", _NOTICE, "This host has joined its fleet.", ("host",))
-JOIN_WAITS = LogEvent("join.waits", _WARNING, "No control can be reached to join.", ("reason",))
+JOIN_WAITS = LogEvent(
+    "join.waits", _WARNING, "No control lets this host join yet; it is tried again.", ("reason",)
+)
 RENEWED = LogEvent(
     "renewal.done", _NOTICE, "The certificate of this host is renewed.", ("host", "ends")
 )

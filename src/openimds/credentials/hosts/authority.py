@@ -67,6 +67,11 @@ class HostsCa:
         """The SHA-256 of the root's certificate, 64 hexadecimal digits, for join tokens."""
         return fingerprint_of(self._root.certificate)
 
+    def fingerprints(self, now_s: float) -> tuple[str, ...]:
+        """Return the fingerprints of the trusted roots: the current one, then replaced ones."""
+        with self._lock:
+            return tuple(map(fingerprint_of, self._roots(now_s)))
+
     def roots(self, now_s: float) -> bytes:
         """Return the trusted roots as PEM: the current one, then replaced ones until they end."""
         with self._lock:

@@ -3,7 +3,7 @@
 import os
 import secrets
 import ssl
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -83,11 +83,16 @@ def fingerprint_of(root: x509.Certificate) -> str:
     return root.fingerprint(SHA256()).hex()
 
 
-def pinned_root(roots: bytes, fingerprint: str) -> bytes:
+def pinned_root(roots: bytes, fingerprints: Collection[str], remedy: str) -> bytes:
     """Return the root (PEM) of a fingerprint among those that a server has sent.
 
+    Args:
+        roots: what the server has sent.
+        fingerprints: those that are trusted.
+        remedy: the origin of the fingerprints and what to do, for the error.
+
     Raises:
-        HostTrustError: none has this fingerprint.
+        HostTrustError: none has one of these fingerprints.
     """
     try:
         found = x509.load_pem_x509_certificates(roots)
@@ -97,13 +102,9 @@ def pinned_root(roots: bytes, fingerprint: str) -> bytes:
             "control. Check the address"
         ) from None
     for root in found:
-        if secrets.compare_digest(fingerprint_of(root), fingerprint):
+        if fingerprint_of(root) in fingerprints:
             return pem([root])
-    raise HostTrustError(
-        "the server at --control is not the one that made the join token: no root of its has the "
-        "fingerprint in the token. Check the address, or make a new token: openimds control host "
-        "add NAME"
-    )
+    raise HostTrustError(remedy)
 
 
 def trust(context: ssl.SSLContext, roots: bytes) -> None:

@@ -18,6 +18,11 @@ from openimds.vm.names import is_name
 
 SECRET_BYTES = 32
 MAX_TOKEN_CHARACTERS = 512
+OTHER_ROOT = (
+    "the server at --control is not the one that made the join token: no root of its has the "
+    "fingerprint in the token. Check the address, or make a new token: openimds control host "
+    "add NAME"
+)
 _MARK = "openimds-join-1"
 _CHECK_DIGITS = 8
 _FINGERPRINT = re.compile("[0-9a-f]{64}")

@@ -1,4 +1,4 @@
-"""Client of the Kubernetes API: get, post and watch, with a service account's token."""
+"""Client of the Kubernetes API: get, post, patch and watch, with a service account's token."""
 
 import os
 import socket
@@ -23,6 +23,7 @@ HOST_VARIABLE = "KUBERNETES_SERVICE_HOST"
 PORT_VARIABLE = "KUBERNETES_SERVICE_PORT"
 ANSWER_BYTES = 64 << 20
 """The largest answer that is read. A list of 1,000 large VMs has about 20 MB."""
+MERGE_PATCH = "application/merge-patch+json"
 LINE_BYTES = 4 << 20
 """The longest line of a watch. An object has at most 1.5 MiB: etcd takes no larger request."""
 ERROR_BYTES = 64 << 10
@@ -114,19 +115,21 @@ class _Answer:
 class KubernetesApi:
     """The API of a cluster. A call opens a connection of its own, and blocks."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - an address, two files, and bounds
         self,
         url: str,
         ca_file: str = "",
         token_file: str = "",
         *,
         timeout_s: float = TIMEOUT_S,
+        answer_bytes: int | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the URL, the file of its CA, and that of a token.
 
         Without a CA those of the system count; without a file of a token none is sent. `now` is a
-        monotonic clock in seconds. Nothing is opened yet.
+        monotonic clock in seconds. An answer has at most `answer_bytes`, by default
+        `ANSWER_BYTES`. Nothing is opened yet.
 
         Raises:
             ConfigError: the URL is not https, or is http with a token, which all could read.
@@ -145,10 +148,16 @@ class KubernetesApi:
         self._root = parts.path.rstrip("/")
         self._ca_file, self._token_file = ca_file, token_file
         self._timeout_s, self._now = timeout_s, now
+        self._answer_bytes = ANSWER_BYTES if answer_bytes is None else answer_bytes
 
     @classmethod
     def from_pod(
-        cls, environ: Mapping[str, str] | None = None, folder: Path = SERVICE_ACCOUNT
+        cls,
+        environ: Mapping[str, str] | None = None,
+        folder: Path = SERVICE_ACCOUNT,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        answer_bytes: int | None = None,
     ) -> "KubernetesApi":
         """Return the API of the cluster in which this process runs, by its service account.
 
@@ -165,7 +174,13 @@ class KubernetesApi:
             if not (folder / name).is_file():
                 raise ConfigError(str(folder / name), "no file", "that of a service account", hint)
         place = f"[{host}]" if ":" in host else host
-        return cls(f"https://{place}:{port}", str(folder / "ca.crt"), str(folder / "token"))
+        return cls(
+            f"https://{place}:{port}",
+            str(folder / "ca.crt"),
+            str(folder / "token"),
+            timeout_s=timeout_s,
+            answer_bytes=answer_bytes,
+        )
 
     def get(self, path: str, params: Mapping[str, str | int] | None = None) -> Any:  # noqa: ANN401 - JSON
         """Return the decoded answer to a GET.
@@ -184,6 +199,14 @@ class KubernetesApi:
             As `get`.
         """
         return self._ask("POST", path, msgspec.json.encode(body))
+
+    def patch(self, path: str, body: object) -> Any:  # noqa: ANN401 - JSON
+        """Merge a value into an object (RFC 7396), and return the decoded answer.
+
+        Raises:
+            As `get`.
+        """
+        return self._ask("PATCH", path, msgspec.json.encode(body))
 
     def watch(
         self, path: str, params: Mapping[str, str | int] | None = None, *, lasting_s: int = 300
@@ -260,7 +283,7 @@ class KubernetesApi:
         if token:
             headers["Authorization"] = f"Bearer {token}"
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = MERGE_PATCH if method == "PATCH" else "application/json"
         connection = self._connection()
         try:
             connection.connect()
@@ -316,8 +339,8 @@ class KubernetesApi:
         while chunk := response.read1(_CHUNK_BYTES):
             parts.append(chunk)
             length += len(chunk)
-            if length > ANSWER_BYTES:
-                reason = f"an answer has more than {ANSWER_BYTES:,} bytes"
+            if length > self._answer_bytes:
+                reason = f"an answer has more than {self._answer_bytes:,} bytes"
                 raise ApiUnreachableError(f"{self.url}: {reason}")
             if self._now() > until_s:
                 raise TimeoutError("timed out")

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from openimds.credentials.hosts.handshake import (
@@ -13,13 +13,15 @@ from openimds.credentials.hosts.handshake import (
     pinned_root,
 )
 from openimds.credentials.hosts.identity import HostIdentity
-from openimds.credentials.hosts.join_token import JoinToken
+from openimds.credentials.hosts.join_token import OTHER_ROOT, JoinToken
+from openimds.credentials.hosts.pod_files import PodProof
 from openimds.errors import ConfigError, Error
 from openimds.server.hosts.follower import Answer
 from openimds.server.hosts.messages import (
     AskTrust,
     HostsRoots,
     Join,
+    JoinByAccount,
     JoinedHost,
     ToFleetHost,
 )
@@ -86,13 +88,43 @@ async def join(
         OSError: the control cannot be reached.
         Error: it refuses, or is not the one of the token.
     """
-    channel, _ = await _open(control, first_contact_context(), _refuse)
-    found: HostsRoots = await _ask(channel, AskTrust())
-    context = host_context(pinned_root(found.roots, token.fingerprint))
+    context = await _verified(control, (token.fingerprint,), OTHER_ROOT)
     channel = await connect(control, context, _refuse)
     message = Join(token.name, token.secret, await asyncio.to_thread(identity.request))
     joined: JoinedHost = await _ask(channel, message)
     await asyncio.to_thread(identity.accept, token.name, joined.certificate, joined.roots, utc())
+
+
+async def join_by_account(
+    control: str,
+    name: str,
+    proof: PodProof,
+    identity: HostIdentity,
+    utc: Callable[[], float] = time.time,
+) -> None:
+    """Have a control certify this host by its pod's token, as in `join`.
+
+    Raises:
+        OSError: the control cannot be reached.
+        Error: it refuses, or is not the one of the fingerprints.
+    """
+    context = await _verified(control, proof.fingerprints, proof.other_root)
+    channel = await connect(control, context, _refuse)
+    message = JoinByAccount(name, proof.token, await asyncio.to_thread(identity.request))
+    joined: JoinedHost = await _ask(channel, message)
+    await asyncio.to_thread(identity.accept, name, joined.certificate, joined.roots, utc())
+
+
+async def _verified(control: str, fingerprints: Collection[str], other_root: str) -> ssl.SSLContext:
+    """Return the context for a control below a root that has one of these fingerprints.
+
+    Raises:
+        OSError: the control cannot be reached.
+        HostTrustError: it has no such root.
+    """
+    channel, _ = await _open(control, first_contact_context(), _refuse)
+    found: HostsRoots = await _ask(channel, AskTrust())
+    return host_context(pinned_root(found.roots, fingerprints, other_root))
 
 
 async def _open(

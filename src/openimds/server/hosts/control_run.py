@@ -32,6 +32,11 @@ from openimds.server.host import Host
 from openimds.server.hosts.administration import HostsAdministration
 from openimds.server.hosts.confirmation import stored_on
 from openimds.server.hosts.hosts_metrics import LeaseState
+from openimds.server.hosts.kubernetes_settings import (
+    KubernetesSettings,
+    publishing,
+    vouching_of,
+)
 from openimds.server.hosts.leading import ControlLease, Leadership
 from openimds.server.hosts.link import HostsLink
 from openimds.server.hosts.port import HostsPort
@@ -89,12 +94,14 @@ class ControlSettings(Struct, frozen=True):
     """The settings that only a control of many hosts has.
 
     `hosts` is the address of the port for hosts, `key` the octets of the key file, `url` the admin
-    API's URL as other controls and operators reach it, or empty.
+    API's URL as other controls and operators reach it, or empty. `kubernetes` has the API of a
+    cluster whose pods join.
     """
 
     hosts: str
     key: bytes
     url: str = ""
+    kubernetes: KubernetesSettings | None = None
 
 
 class FleetControl:
@@ -317,7 +324,13 @@ class Leader:
             control.ports.append(self.operator_ports)
         service, writer = control.fleet_service, control.events_service.event_writer
         ca = await asyncio.to_thread(HostsCa.open, self._folder, time.time())
-        self.hosts = StoredHosts(ca, service, time.time)
+        self.hosts = StoredHosts(
+            ca,
+            service,
+            time.time,
+            notify,
+            vouching_of(self._own.kubernetes, notify, self._resources),
+        )
         await self.hosts.load()
         self._port = HostsPort(self.hosts, self.sessions, notify)
         listening = bind("hosts", tcp_address(self._own.hosts, "hosts"))
@@ -336,7 +349,10 @@ class Leader:
         control.follow_fleet_file()
         control.watch_admin(token)
         upkeep = Upkeep(host, link, self._mint, self.hosts, self._port, notify)
-        self.tasks = [asyncio.create_task(upkeep.run())]
+        self.tasks = [
+            asyncio.create_task(upkeep.run()),
+            *publishing(self._own.kubernetes, ca, notify),
+        ]
 
     def admin_application(self, names: frozenset[str]) -> Any:  # noqa: ANN401 - any ASGI application
         """Return the admin API, called by one of these names. Call it in a thread."""

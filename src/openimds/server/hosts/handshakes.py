@@ -71,7 +71,7 @@ class Handshakes:
                 # Else it was a caller that has gone.
                 await asyncio.sleep(PAUSE_S if shortage(error) else 0)
                 continue
-            self._begin(end, _source(address[0]), loop)
+            self._begin(end, source_of(address[0]), loop)
             await asyncio.sleep(0)  # Connections that wait let no other work rest.
 
     async def close(self) -> None:
@@ -164,8 +164,8 @@ async def _octet(end: socket.socket, loop: AbstractEventLoop) -> None:
         loop.remove_reader(end)
 
 
-def _source(host: str) -> str:
-    """Return the caller that an address stands for."""
+def source_of(host: str) -> str:
+    """Return the caller that an address stands for: itself, or its IPv6 network."""
     if ":" not in host:
         return host
     address = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])

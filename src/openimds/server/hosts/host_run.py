@@ -13,9 +13,10 @@ from msgspec import Struct
 from openimds.admin.metrics_listener import MetricsListener
 from openimds.credentials.hosts.identity import HostIdentity
 from openimds.credentials.hosts.join_token import JoinToken
+from openimds.credentials.hosts.pod_files import PodFiles
 from openimds.credentials.keys.files import new_key
 from openimds.credentials.remote.kept_tokens import SHARDS
-from openimds.errors import ConfigError
+from openimds.errors import ConfigError, Error
 from openimds.events.clock import Clock
 from openimds.fleet.store.state import State
 from openimds.log.events import JOIN_WAITS, JOINED, LOCAL_FILES_TROUBLE, RENEWAL_TROUBLE, RENEWED
@@ -31,7 +32,7 @@ from openimds.server.build_followed_host import build_followed_host
 from openimds.server.build_host import HostWorld
 from openimds.server.file_budget import file_budget
 from openimds.server.host import Host
-from openimds.server.hosts.connecting import connect, control_address, join
+from openimds.server.hosts.connecting import connect, control_address, join, join_by_account
 from openimds.server.hosts.follower import Answer, HostFollower, reason_of
 from openimds.server.hosts.follower_metrics import certificate_ends, follower_samples
 from openimds.server.hosts.host_credentials import FleetCredentials
@@ -52,18 +53,22 @@ _RENEW_S = 60.0
 _KEEP_UP_S = 3.0
 """The time between two looks at tokens and leaves that are due."""
 _PAUSE_S = 1.0
+LONGEST_PAUSE_S = 30.0
+"""The longest pause between two attempts of a pod to join."""
 _DRAIN_S = 5.0
 
 
 class HostRunSettings(Struct, frozen=True):
     """The settings that only a host of a fleet of hosts has.
 
-    `token` is needed once, to join under the name in it.
+    `token` is needed once, to join under the name in it. With `pod` the host joins by the service
+    account of its pod whenever it has no valid certificate.
     """
 
     controls: tuple[str, ...]
     name: str
     token: JoinToken | None = None
+    pod: PodFiles | None = None
 
 
 class FleetHost:
@@ -91,6 +96,9 @@ class FleetHost:
         if own.token and own.token.name != own.name:
             seen = f'the join token of the host "{own.token.name}"'
             raise ConfigError("--join-token-file", seen, f'one for "{own.name}"')
+        if own.token and own.pod:
+            seen, expected = "a join token and a service account's", "one of both"
+            raise ConfigError("--join-service-account-token", seen, expected)
         self._own, self._notify, self._settings = own, notify, settings
         self._inherited_metrics = inherited.metrics
         self._metrics: MetricsListener | None = None
@@ -157,7 +165,7 @@ class FleetHost:
         if name and name != own.name:
             hint = "Give each host a state folder of its own"
             raise ConfigError("--name", f'"{own.name}"', f'"{name}", as in the state folder', hint)
-        if own.token is None and self._identity.has_ended(time.time()):
+        if own.token is None and own.pod is None and self._identity.has_ended(time.time()):
             seen = "nothing, and no valid certificate in the state folder"
             hint = f"Type openimds control host add {own.name} where control runs"
             raise ConfigError("--join-token-file", seen, "the file of a join token", hint)
@@ -169,7 +177,7 @@ class FleetHost:
             Error: control refuses this host, or a listener cannot be opened.
         """
         if self._identity.has_ended(time.time()):
-            await self._join()
+            await (self._join_by_account(self._own.pod) if self._own.pod else self._join())
         self._tasks = [
             asyncio.create_task(self.follower.run()),
             asyncio.create_task(self._files.run()),
@@ -261,11 +269,39 @@ class FleetHost:
                 reported = reason
             await asyncio.sleep(_PAUSE_S)
 
+    async def _join_by_account(self, pod: PodFiles) -> None:
+        """Join at the first control that lets this host in; never give up.
+
+        A refusal may pass as well: the token and the fingerprints are replaced by Kubernetes, and a
+        revoked host may be added again.
+        """
+        name, reported, pause_s = self._own.name, "", _PAUSE_S
+        while True:
+            reasons = []
+            for control in self._own.controls:
+                try:
+                    proof = await asyncio.to_thread(pod.read)
+                    await join_by_account(control, name, proof, self._identity)
+                except (OSError, Error) as error:
+                    reasons.append(f"{control}: {reason_of(error)}")
+                else:
+                    self._notify(JOINED.message(f"this host has joined as {name}", host=name))
+                    return
+            # A standby refuses connections, and the order of controls is no news.
+            if (reason := "; ".join(reasons)) != reported:
+                sentence = f"this host has not joined yet ({reason}); it is tried again"
+                self._notify(JOIN_WAITS.message(sentence, reason=reason))
+                reported = reason
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
     async def _renew(self) -> None:
         """Renew the host's certificate from its half-life on."""
         while True:
             await asyncio.sleep(_RENEW_S)
-            if self._identity.is_due(time.time()):
+            if self._own.pod and self._identity.has_ended(time.time()):
+                await self._join_by_account(self._own.pod)  # It was away for long.
+            elif self._identity.is_due(time.time()):
                 await self._attempt("the certificate of this host is not renewed", self._certify)
 
     async def _certify(self) -> None:

@@ -72,6 +72,18 @@ class Join(SeamMessage, frozen=True):
     result: ClassVar[type] = JoinedHost
 
 
+class JoinByAccount(SeamMessage, frozen=True):
+    """Certify the key of a host whose pod has a projected service-account token.
+
+    `name` is that of its node, `csr` a PKCS 10 request (DER).
+    """
+
+    name: str
+    token: str
+    csr: bytes
+    result: ClassVar[type] = JoinedHost
+
+
 class Renew(SeamMessage, frozen=True):
     """Certify a new key of the calling host."""
 
@@ -148,9 +160,19 @@ class NoteRefused(SeamMessage, frozen=True):
 
 
 FromFleetHost: TypeAlias = (
-    AskTrust | Join | Renew | Hello | Make | Certify | Approve | NoteActivity | NoteRefused | Ping
+    AskTrust
+    | Join
+    | JoinByAccount
+    | Renew
+    | Hello
+    | Make
+    | Certify
+    | Approve
+    | NoteActivity
+    | NoteRefused
+    | Ping
 )
-Unproven: TypeAlias = AskTrust | Join
+Unproven: TypeAlias = AskTrust | Join | JoinByAccount
 """The messages of a caller without a certificate."""
 
 

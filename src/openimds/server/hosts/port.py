@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from openimds.errors import Error
 from openimds.log.events import HOST_CONNECTED, HOST_GONE, HOST_REFUSED
 from openimds.server.hosts.follower import reason_of
-from openimds.server.hosts.handshakes import Handshakes
+from openimds.server.hosts.handshakes import Handshakes, source_of
 from openimds.server.hosts.messages import (
     FEED_VERSION,
     AskTrust,
@@ -21,6 +21,7 @@ from openimds.server.hosts.messages import (
     Hello,
     HostsRoots,
     Join,
+    JoinByAccount,
     JoinedHost,
     Renew,
     Unproven,
@@ -70,6 +71,14 @@ class HostsAuthority(Protocol):
         """
         ...
 
+    async def admit(self, name: str, token: str, csr: bytes, source: str) -> JoinedHost:
+        """Certify the key of a host whose pod has a service-account token.
+
+        Raises:
+            Error: the token does not prove the name, or the host is revoked.
+        """
+        ...
+
     async def renew(self, certificate: bytes, csr: bytes) -> JoinedHost:
         """Certify the next key of a host that has presented a certificate (DER).
 
@@ -95,6 +104,8 @@ class HostConnection:
         """
         self.channel: Channel
         self.name, self.certificate, self._refusal = name, certificate, refusal
+        self.source = ""
+        """The address of the caller."""
         self._port = port
         self.patience: asyncio.Timeout | None = None
         """The time for the first message of a host, or for all of a caller without certificate."""
@@ -112,6 +123,8 @@ class HostConnection:
                 return HostsRoots(authority.roots())
             case Join():
                 return await authority.join(message.name, message.secret, message.csr)
+            case JoinByAccount():
+                return await authority.admit(message.name, message.token, message.csr, self.source)
         if not self.name:
             raise Error(self._refusal)
         match message:
@@ -261,6 +274,8 @@ class HostsPort:
             writer.transport.abort()
             return
         connection = HostConnection(self, name, certificate, refusal)
+        peer = writer.get_extra_info("peername")
+        connection.source = source_of(peer[0]) if isinstance(peer, tuple) else ""
         connection.channel = Channel(
             reader,
             writer,

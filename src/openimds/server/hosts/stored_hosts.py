@@ -4,12 +4,16 @@ import asyncio
 from collections.abc import Callable
 from functools import lru_cache
 
+from msgspec.structs import replace
+
 from openimds.credentials.hosts.authority import HostsCa
 from openimds.credentials.hosts.host_certificates import name_in, serial_in
 from openimds.credentials.hosts.joining import (
+    AdmissionRequest,
     JoinRequest,
     JoinResult,
     RenewalRequest,
+    admit_host,
     join_host,
     renew_host,
 )
@@ -17,16 +21,38 @@ from openimds.credentials.hosts.register import KEY, HostRegister
 from openimds.errors import Error
 from openimds.fleet.service import FleetService
 from openimds.fleet.store.port import EventBatch
+from openimds.log.events import HOST_ADMITTED, HOST_REFUSED
 from openimds.server.hosts.messages import JoinedHost
+from openimds.server.hosts.vouching import Vouching
+from openimds.server.notify import Notify
+
+_MESSAGES = 64
+"""So many refusals are remembered, and not repeated."""
+_NO_ACCOUNTS = (
+    "this control lets no host join by its service account: start it with --join-service-account "
+    "NAMESPACE/NAME, or join by a token: openimds control host add NAME"
+)
 
 
 class StoredHosts:
     """The register of hosts; each change is stored before anybody has its result."""
 
-    def __init__(self, ca: HostsCa, fleet_service: FleetService, utc: Callable[[], float]) -> None:
-        """Begin without hosts; `load` reads them. `utc` is real time, not that of guests."""
+    def __init__(
+        self,
+        ca: HostsCa,
+        fleet_service: FleetService,
+        utc: Callable[[], float],
+        notify: Notify,
+        vouching: Vouching | None = None,
+    ) -> None:
+        """Begin without hosts; `load` reads them.
+
+        `utc` is real time, not that of guests. With `vouching` the pods of service accounts join.
+        """
         self.ca, self.register = ca, HostRegister()
         self._fleet_service, self._utc = fleet_service, utc
+        self._vouching, self._notify = vouching, notify
+        self._report = lru_cache(_MESSAGES)(notify)
         self._turn = asyncio.Lock()
 
     async def load(self) -> None:
@@ -38,7 +64,10 @@ class StoredHosts:
         """
         service = self._fleet_service
         stored = await service.call_store(service.store.value, KEY)
-        self.register = HostRegister.from_bytes(stored).prune(self._utc())
+        register = HostRegister.from_bytes(stored)
+        if self._vouching:  # It stays, so that a start without it forgets no revoked host.
+            register = replace(register, keeps_revoked=True)
+        self.register = register.prune(self._utc())
 
     # As `HostsAuthority`.
 
@@ -71,6 +100,29 @@ class StoredHosts:
             return await self._joined(
                 await asyncio.to_thread(join_host, self.register, self.ca, request, self._utc())
             )
+
+    async def admit(self, name: str, token: str, csr: bytes, source: str) -> JoinedHost:
+        """Certify the key of a host whose pod has a service-account token.
+
+        Raises:
+            Error: the token does not prove the name, or the host is revoked.
+            StoreError: the store takes no change.
+        """
+        if self._vouching is None:
+            raise Error(_NO_ACCOUNTS)
+        account = await self._vouching.account_of(name, token, source)
+        request = AdmissionRequest(name, account, csr)
+        async with self._turn:
+            result = await asyncio.to_thread(
+                admit_host, self.register, self.ca, request, self._utc()
+            )
+            if refusal := result.refusal:
+                sentence = f"the host {name} may not join: {refusal}"
+                self._report(HOST_REFUSED.message(sentence, host=name, reason=refusal))
+            joined = await self._joined(result)
+        sentence = f"the host {name} has joined by the service account {account} of its pod"
+        self._notify(HOST_ADMITTED.message(sentence, host=name, account=account))
+        return joined
 
     async def renew(self, certificate: bytes, csr: bytes) -> JoinedHost:
         """Certify the next key of a host that has presented a certificate (DER).

@@ -21,6 +21,7 @@ from openimds.credentials.hosts.handshake import (
     trust,
 )
 from openimds.credentials.hosts.host_certificates import HostTrustError, name_in
+from openimds.credentials.hosts.join_token import OTHER_ROOT
 from openimds.credentials.keys.holders import Holder
 from openimds.credentials.pki.authority import CertificateAuthority
 from openimds.credentials.pki.revocation_register import serial_of
@@ -73,11 +74,12 @@ def test_first_contact_gets_the_pinned_root_alone() -> None:
     of_control, _ = shake_hands(ca.server_context(NOW_S), first_contact_context())
     assert of_control
     sent = other.roots(NOW_S) + ca.roots(NOW_S)
-    assert pinned_root(sent, ca.fingerprint) == ca.roots(NOW_S)
+    trusted = ("0" * 64, ca.fingerprint)
+    assert pinned_root(sent, trusted, OTHER_ROOT) == ca.roots(NOW_S)
     with pytest.raises(HostTrustError, match="not the one that made the join token"):
-        pinned_root(other.roots(NOW_S), ca.fingerprint)
+        pinned_root(other.roots(NOW_S), trusted, OTHER_ROOT)
     with pytest.raises(HostTrustError, match="sent no certificates"):
-        pinned_root(b"<html>", ca.fingerprint)
+        pinned_root(b"<html>", trusted, OTHER_ROOT)
 
 
 def test_host_of_another_authority_is_refused(tmp_path: Path) -> None:

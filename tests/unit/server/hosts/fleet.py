@@ -63,6 +63,9 @@ class Authority:
     async def join(self, name: str, secret: bytes, csr: bytes) -> JoinedHost:
         return JoinedHost(b"certificate of " + name.encode() + secret, csr)
 
+    async def admit(self, name: str, token: str, csr: bytes, source: str) -> JoinedHost:
+        return JoinedHost(f"certificate of {name} by {token} at {source}".encode(), csr)
+
     async def renew(self, certificate: bytes, csr: bytes) -> JoinedHost:
         return JoinedHost(b"renewed " + certificate, csr)
 

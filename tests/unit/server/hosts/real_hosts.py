@@ -16,6 +16,7 @@ from openimds.server.hosts.connecting import connect, join
 from openimds.server.hosts.follower import Answer
 from openimds.server.hosts.hosts_metrics import LeaseState
 from openimds.server.hosts.stored_hosts import StoredHosts
+from openimds.server.hosts.vouching import Vouching
 from openimds.server.seam.channel import Channel
 from openimds.server.seam.messages import SeamMessage
 from tests.unit.admin.setup import FailingStore
@@ -25,14 +26,16 @@ from tests.unit.server.hosts.fleet import ControlSide
 class RealControl(ControlSide):
     """A control with an authority, a register and a listening port."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, vouching: Vouching | None = None) -> None:
         self.failing = FailingStore()
         super().__init__(self.failing)
         self.ahead_s = 0.0
         """The clock of control is ahead of that of the hosts."""
         self.folder = folder
         self.ca = HostsCa.open(folder / "control", time.time())
-        self.hosts = StoredHosts(self.ca, self.control.fleet_service, self.now_s)
+        self.hosts = StoredHosts(
+            self.ca, self.control.fleet_service, self.now_s, self.messages.append, vouching
+        )
         self.port.authority = self.hosts
         lease = LeaseState(7, lambda: 0.5)
         self.administration = HostsAdministration(self.hosts, self.link, self.port, lease)
@@ -83,11 +86,15 @@ async def takes_all(message: SeamMessage) -> Any:
     return None if message.result is None else {}
 
 
-def with_control(folder: Path, work: Callable[[RealControl], Awaitable[None]]) -> None:
+def with_control(
+    folder: Path,
+    work: Callable[[RealControl], Awaitable[None]],
+    vouching: Vouching | None = None,
+) -> None:
     """Do work with a control that has loaded and listens."""
 
     async def whole() -> None:
-        control = RealControl(folder)
+        control = RealControl(folder, vouching)
         try:
             async with asyncio.timeout(30):
                 await control.load()

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 
 from openimds.server.hosts import handshakes, port
-from openimds.server.hosts.handshakes import Handshakes, HostHandshake, _source
+from openimds.server.hosts.handshakes import Handshakes, HostHandshake, source_of
 from openimds.server.hosts.messages import Welcome
 from tests.unit.server.hosts.fleet import until
 from tests.unit.server.hosts.real_hosts import RealControl, with_control
@@ -187,9 +187,9 @@ def test_failed_accept_is_tried_again(
 
 
 def test_addresses_of_one_network_are_one_source() -> None:
-    assert _source("192.0.2.1") == "192.0.2.1"
-    assert _source("2001:db8::1") == _source("2001:db8::2:3")
-    assert _source("fe80::1%eth0") != _source("2001:db8::1")
+    assert source_of("192.0.2.1") == "192.0.2.1"
+    assert source_of("2001:db8::1") == source_of("2001:db8::2:3")
+    assert source_of("fe80::1%eth0") != source_of("2001:db8::1")
 
 
 def test_first_octet_takes_from_the_time_of_the_handshake() -> None:

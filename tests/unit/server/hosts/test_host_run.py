@@ -9,6 +9,7 @@ import pytest
 
 from openimds.credentials.hosts.authority import HostsCa
 from openimds.credentials.hosts.join_token import JoinToken
+from openimds.credentials.hosts.pod_files import PodFiles
 from openimds.errors import ConfigError
 from openimds.server.hosts.control_run import (
     ControlSettings,
@@ -51,6 +52,13 @@ def test_host_without_token_and_certificate_is_refused(tmp_path: Path) -> None:
 def test_join_token_of_another_host_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match='the join token of the host "a"'):
         host(tmp_path, HostRunSettings(CONTROLS, "b", TOKEN))
+
+
+def test_host_with_two_ways_to_join_is_refused(tmp_path: Path) -> None:
+    pod = PodFiles(tmp_path / "token", tmp_path / "fingerprint")
+    with pytest.raises(ConfigError, match="expected one of both"):
+        host(tmp_path, HostRunSettings(CONTROLS, "a", TOKEN, pod))
+    host(tmp_path, HostRunSettings(CONTROLS, "a", None, pod))
 
 
 def test_folder_of_another_host_is_refused(tmp_path: Path) -> None:
