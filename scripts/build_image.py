@@ -39,9 +39,12 @@ NAME = "localhost/openimds"
 """The host is part of the name, so that no engine looks for it in a public registry."""
 
 SUITE = "bookworm"
+_LOCK = "requirements-packages.lock"
+_EXTRAS = ("psycopg",)
+"""Packages of the extra `postgres`, for controls; psycopg calls Debian's libpq."""
 PACKAGES = (
-    "base-files,base-passwd,ca-certificates,coreutils,dash,diffutils,grep,libc-bin,libpython3-stdlib,"
-    "perl-base,python3-minimal,sed"
+    "base-files,base-passwd,ca-certificates,coreutils,dash,diffutils,grep,libc-bin,libpq5,"
+    "libpython3-stdlib,perl-base,python3-minimal,sed"
 )
 UNINSTALLED = (
     "ca-certificates",
@@ -128,7 +131,7 @@ def main() -> None:
 def make_rootfs(work: Path) -> None:
     """Write the root file system of the image, `rootfs.tar`."""
     work.mkdir(parents=True, exist_ok=True)
-    stage_packages(work / "site", ROOT / "requirements.lock", architecture())
+    stage_packages(work / "site", ROOT / _LOCK, architecture(), _EXTRAS)
     keep = ["--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"]
     temporary = work / "tmp"
     temporary.mkdir(exist_ok=True)

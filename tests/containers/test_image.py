@@ -1,6 +1,7 @@
 """The image as a file: size, labels, contents and bill of materials."""
 
 import json
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -111,12 +112,17 @@ def test_sbom_lists_each_debian_and_python_package(
 
 
 def test_python_packages_are_the_locked_ones(sbom: dict[str, Any]) -> None:
-    lock = (ROOT / "requirements.lock").read_text()
+    lock = (ROOT / "requirements-packages.lock").read_text()
     parts = [part for part in sbom["components"] if part["purl"].startswith("pkg:pypi/")]
     others = [part for part in parts if part["name"] != "openimds"]
     assert others
     for part in others:
-        assert f"{part['name']}=={part['version']} " in lock
+        assert re.search(rf"^{part['name']}(\[\w+\])?=={part['version']} ", lock, re.MULTILINE)
+
+
+def test_control_can_speak_to_postgresql() -> None:
+    load = "import psycopg.pq; print(psycopg.pq.version() > 130000)"
+    assert podman("run", "--rm", "--entrypoint=python3", IMAGE, "-c", load) == "True"
 
 
 def test_every_licence_text_is_inside(files: dict[str, tarfile.TarInfo]) -> None:
