@@ -19,12 +19,12 @@ COMPILE := $(UV) pip compile --quiet --upgrade --universal --python-version 3.11
 PYTEST := $(BIN)/python -m pytest $(RERUNS) -n auto --dist worksteal
 FAST := --ignore=tests/system --ignore=tests/clients --ignore=tests/containers --ignore=tests/package tests
 PURE := src/openimds/facts/*,src/openimds/vm/*,src/openimds/protocol/*,src/openimds/dataplane/*,src/openimds/fleet/index.py,src/openimds/fleet/vm_entry.py,src/openimds/fleet/response_cache.py,src/openimds/interop/importers/*,src/openimds/interop/transcript/*,src/openimds/interop/compare/*
-IMAGE := $(shell find src packaging/container -type f -not -name '*.pyc') pyproject.toml requirements.lock \
+IMAGE := $(shell find src packaging/container -type f -not -name '*.pyc') pyproject.toml requirements-packages.lock \
 	packaging/description.md LICENSE NOTICE scripts/build_image.py scripts/build_steps.py scripts/bundled_packages.py
 
 .DEFAULT_GOAL := check
 .DELETE_ON_ERROR:
-.PHONY: help setup serve dist pyz deb site release release-check image test test-system test-package \
+.PHONY: help setup serve dist pyz deb site release release-check manifests image test test-system test-package \
 	test-lowest test-pythons cover quick-clients clients containers test-all soak check format docs \
 	resolutions goldens lock bench fuzz clean
 
@@ -56,6 +56,10 @@ release: .venv/.dev-stamp ## Build the files of a release in dist/; KEY=FILE sig
 release-check: .venv/.dev-stamp ## Say what a release of this commit still lacks
 	@$(BIN)/python -m scripts.release check
 
+manifests: .venv/.dev-stamp ## Write the plain manifests of Kubernetes from the chart
+	@$(BIN)/python -m tests.package.kits
+	@$(BIN)/python scripts/kubernetes_manifests.py .venv/clients/helm/helm
+
 image: ## Make the container image, its archives and its bill of materials in dist/ (as root)
 	@scripts/container-tools
 	@$(MAKE) --no-print-directory build/image/stamp
@@ -71,6 +75,7 @@ test-system: .venv/.dev-stamp ## Run the tests of real processes, namespaces, te
 
 test-package: .venv/.dev-stamp ## Build, install and resolve the packages as users do (needs a package index)
 	@scripts/host-tools package
+	@$(BIN)/python -m tests.package.kits
 	$(BIN)/python -m pytest $(RERUNS) $(or $(ARGS),tests/package)
 
 # The contracts of imports are about this repository, and their tool needs a newer rich.
@@ -166,6 +171,7 @@ lock: ## Resolve all dependencies anew (needs uv)
 	$(COMPILE) --output-file requirements-fuzz.lock --group fuzz
 	$(COMPILE) --output-file requirements-clients.lock --group clients
 	$(COMPILE) --output-file requirements-containers.lock --group containers
+	$(COMPILE) --output-file requirements-kubernetes.lock --group kubernetes
 	$(COMPILE) --output-file requirements-site.lock --constraint requirements-dev.lock \
 		--group build --group site pyproject.toml
 

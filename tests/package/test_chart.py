@@ -1,0 +1,177 @@
+"""The chart of Kubernetes, judged by Helm and by the schemas of the API."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scripts.kubernetes_manifests import CHART, MANIFESTS, manifests, render
+from tests.clients.kits import Kit
+from tests.package.kits import HELM, SCHEMAS
+
+VERSIONS = ("1.29", "1.31", "1.33", "1.35", "1.36", "1.37")
+SIDECAR = CHART.with_name("sidecar.yaml")
+EVERYTHING = """
+fullnameOverride: imds
+image:
+  repository: registry.example/imds
+  digest: sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+  pullPolicy: Always
+  pullSecrets: [{name: registry}]
+store: {secret: my-store}
+keys: {secret: my-key}
+control:
+  replicas: 3
+  fleetConfigMap: my-fleet
+  adminTLSSecret: my-tls
+  adminHosts: [imds.example]
+  publicURL: http://imds-control.lab.svc:8171
+  metrics: true
+  extraArgs: [--event-hook=http://hook.lab.svc/, --history-days=7]
+  podAnnotations: {team: "7"}
+  nodeSelector: {kubernetes.io/os: linux}
+  tolerations: [{key: control, operator: Exists, effect: NoSchedule}]
+  affinity: {nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: []}}
+  priorityClassName: high
+host:
+  hostNetwork: true
+  listen: "169.254.169.254:80"
+  joinTokenSecret: join-tokens
+  metrics: true
+  extraArgs: [--max-connections=100]
+  podAnnotations: {team: "8"}
+  priorityClassName: system-node-critical
+  maxUnavailable: 10%
+"""
+VALUES = {"default": "", "everything": EVERYTHING, "one": "control: {replicas: 1}"}
+VALIDATE = """
+import sys, yaml, kubernetes_validate
+for found in yaml.safe_load_all(sys.stdin):
+    kubernetes_validate.validate(found, sys.argv[1], strict=sys.argv[2] == "strict")
+    print(found["kind"])
+"""
+
+
+def needed(kit: Kit) -> None:
+    """Skip where a kit cannot be had; in CI that is a failure."""
+    if reason := kit.why_not():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
+@pytest.fixture(scope="module")
+def helm() -> str:
+    needed(HELM)
+    return str(HELM.place / "helm")
+
+
+@pytest.fixture(scope="module")
+def validated() -> Callable[[str, str], "subprocess.CompletedProcess[str]"]:
+    """A function that judges objects by the schemas of a version of Kubernetes."""
+    needed(SCHEMAS)
+
+    def run(text: str, version: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-c", VALIDATE, version, "strict"],
+            input=text,
+            env={**os.environ, "PYTHONPATH": str(SCHEMAS.place)},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(params=VALUES)
+def values(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    path = tmp_path / f"{request.param}.yaml"
+    path.write_text(VALUES[request.param])
+    return f"--values={path}"
+
+
+def test_chart_passes_helm_lint(helm: str, values: str) -> None:
+    linted = subprocess.run(
+        [helm, "lint", "--strict", values, str(CHART)], capture_output=True, text=True, check=False
+    )
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+    assert "[WARNING]" not in linted.stdout + linted.stderr
+
+
+def test_manifests_are_those_of_the_chart(helm: str) -> None:
+    written = {path.name: path.read_text("utf-8") for path in MANIFESTS.iterdir()}
+    assert written == manifests(render(helm)), "type: make manifests"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_rendered_objects_fit_the_schemas(
+    helm: str,
+    values: str,
+    version: str,
+    validated: Callable[[str, str], "subprocess.CompletedProcess[str]"],
+) -> None:
+    rendered = render(helm, values, f"--kube-version={version}.0")
+    judged = validated(rendered, version)
+    assert judged.returncode == 0, judged.stderr
+    assert {"Deployment", "DaemonSet", "Service", "ClusterRole"} <= set(judged.stdout.split())
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_sidecar_fits_the_schemas(
+    version: str, validated: Callable[[str, str], "subprocess.CompletedProcess[str]"]
+) -> None:
+    judged = validated(SIDECAR.read_text(), version)
+    assert (judged.returncode, judged.stdout.split()) == (0, ["ConfigMap", "Pod"]), judged.stderr
+
+
+def test_misspelled_member_does_not_fit_the_schemas(
+    validated: Callable[[str, str], "subprocess.CompletedProcess[str]"],
+) -> None:
+    text = SIDECAR.read_text().replace("initContainers:", "initContainer:")
+    judged = validated(text, VERSIONS[-1])
+    assert judged.returncode == 1
+    assert "initContainer" in judged.stderr
+
+
+def test_every_value_reaches_an_object(helm: str, tmp_path: Path) -> None:
+    path = tmp_path / "values.yaml"
+    path.write_text(EVERYTHING)
+    rendered = render(helm, f"--values={path}")
+    found = {(row["kind"], row["metadata"]["name"]): row for row in yaml.safe_load_all(rendered)}
+    control = found["Deployment", "imds-control"]["spec"]["template"]
+    (container,) = control["spec"]["containers"]
+    assert container["image"].startswith("registry.example/imds@sha256:0123")
+    assert "--fleet=/run/openimds/fleet/fleet.yaml" in container["args"]
+    assert "--admin-cert=/run/openimds/admin/tls.crt" in container["args"]
+    assert container["args"][-1] == "--history-days=7"
+    assert container["readinessProbe"]["httpGet"]["scheme"] == "HTTPS"
+    assert not [word for word in container["args"] if "service-account" in word]
+    ports = {row["name"] for row in found["Service", "imds-control"]["spec"]["ports"]}
+    assert ports == {"hosts", "public", "metrics"}
+    host = found["DaemonSet", "imds-host"]["spec"]["template"]["spec"]
+    assert (host["hostNetwork"], host["dnsPolicy"]) == (True, "ClusterFirstWithHostNet")
+    assert "--join-token-file=/run/openimds/join/$(NODE_NAME)" in host["containers"][0]["args"]
+
+
+@pytest.mark.parametrize(
+    "value, place, reason",
+    [
+        ("image.tag=latest", "/image/tag", "'not' failed"),
+        ("control.replicas=0", "/control/replicas", "minimum: got 0, want 1"),
+        ("control.replicas=two", "/control/replicas", "got string, want integer"),
+        ("control.repicas=2", "/control", "additional properties 'repicas' not allowed"),
+        ("host.stateFolder=state", "/host/stateFolder", "'state' does not match pattern"),
+        ("store.secret=My_Store", "/store/secret", "'My_Store' does not match pattern"),
+        ("hosts.x=1", "", "additional properties 'hosts' not allowed"),
+        ("control.publicURL=example.org", "/control/publicURL", "does not match pattern"),
+    ],
+)
+def test_wrong_value_is_refused_by_its_name(helm: str, value: str, place: str, reason: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        render(helm, "--set", value)
+    assert f"at '{place}'" in refused.value.stderr
+    assert reason in refused.value.stderr
