@@ -24,7 +24,7 @@ IMAGE := $(shell find src packaging/container -type f -not -name '*.pyc') pyproj
 
 .DEFAULT_GOAL := check
 .DELETE_ON_ERROR:
-.PHONY: help setup serve dist pyz deb site release release-check manifests image test test-system test-package \
+.PHONY: help setup serve dist pyz deb rpm site release release-check manifests image test test-system test-package \
 	test-lowest test-pythons cover quick-clients clients containers test-all soak check format docs \
 	resolutions goldens lock bench fuzz clean
 
@@ -46,6 +46,9 @@ pyz: .venv/.dev-stamp ## Build one file in dist/ that runs on this platform and 
 
 deb: .venv/.runtime-stamp ## Make the package for Debian 12 in dist/ (ARGS='--architecture arm64')
 	@$(BIN)/python scripts/build_deb.py build/deb $(ARGS)
+
+rpm: .venv/.runtime-stamp ## Make the package for Enterprise Linux 9 in dist/ (ARGS='--architecture arm64')
+	@$(BIN)/python scripts/build_rpm.py build/rpm $(ARGS)
 
 site: .venv/.site-stamp ## Make a site of the documents in build/site/html
 	@$(SITE)/python scripts/build_site.py

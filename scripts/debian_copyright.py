@@ -23,6 +23,8 @@ _HOLDER = re.compile(r"^\W*(copyright\b.*\d{4}.*|copyright \(c\).*)$", re.IGNORE
 _NAMES = {
     "MIT License": "MIT",
     "License :: OSI Approved :: MIT License": "MIT",
+    # Jinja2, whose text has three clauses.
+    "License :: OSI Approved :: BSD License": "BSD-3-Clause",
 }
 """Names of SPDX for older spellings in wheels."""
 

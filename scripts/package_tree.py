@@ -68,7 +68,10 @@ def make_tree(work: Path, architecture: str) -> Path:
     for example in (ROOT / "packaging/examples").iterdir():
         _write(root / DOC / "examples" / example.name, example.read_text())
     for name, (place, mode) in _HOOKS.items():
-        _write(root / place, (ROOT / "packaging/hooks" / name).read_text(), mode)
+        text = (ROOT / "packaging/hooks" / name).read_text()
+        # The system's own Python may be older.
+        text = text.replace("#!/usr/bin/python3 ", f"#!/{HOME}/bin/python3 ")
+        _write(root / place, text, mode)
     return root
 
 

@@ -50,6 +50,8 @@ INSTALLATION = "docs/use/install.md"
 """The page that `make test-package` executes."""
 DEBIAN = "docs/use/debian.md"
 """The page that `make test-package` executes in a chroot."""
+RPM = "docs/use/rpm.md"
+"""The page that `make test-package` executes in a chroot where rpm installed the package."""
 HOSTS = {"docs/use/firecracker.md", "docs/use/host.md"}
 """Pages that need a whole machine: named namespaces and host rules."""
 FLEET = "docs/use/fleet-of-hosts.md"
@@ -96,7 +98,7 @@ def test_page_is_executed_and_prints_its_output(name: str, tmp_path: Path) -> No
 
 
 def test_every_page_with_commands_is_executed() -> None:
-    executed = {*STORIES, *CONTAINERS, INSTALLATION, DEBIAN, FLEET}
+    executed = {*STORIES, *CONTAINERS, INSTALLATION, DEBIAN, RPM, FLEET}
     executed |= {*translations()}  # Their code is that of their originals.
     others = [page for page in EVERY_PAGE if str(page.relative_to(ROOT)) not in executed]
     assert {
