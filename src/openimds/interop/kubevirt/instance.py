@@ -63,7 +63,7 @@ class _Owner(Struct):
     kind: str = ""
 
 
-class _Metadata(Struct, rename="camel"):
+class _InstanceMetadata(Struct, rename="camel"):
     name: str
     namespace: str
     uid: str
@@ -100,7 +100,7 @@ class _StatusCard(Struct, rename="camel"):
     ip_addresses: list[str] | None = None
 
 
-class _Status(Struct, rename="camel"):
+class _InstanceStatus(Struct, rename="camel"):
     node_name: str = ""
     phase: str = ""
     active_pods: dict[str, str] | None = None
@@ -108,9 +108,9 @@ class _Status(Struct, rename="camel"):
 
 
 class _Vmi(Struct):
-    metadata: _Metadata
+    metadata: _InstanceMetadata
     spec: _Spec
-    status: _Status | None = None
+    status: _InstanceStatus | None = None
 
 
 def read_instance(value: object) -> Instance:
@@ -123,7 +123,7 @@ def read_instance(value: object) -> Instance:
         vmi = msgspec.convert(value, _Vmi)
     except msgspec.ValidationError as error:
         raise InstanceError(f"an object is no VirtualMachineInstance: {error}") from None
-    meta, domain, status = vmi.metadata, vmi.spec.domain, vmi.status or _Status()
+    meta, domain, status = vmi.metadata, vmi.spec.domain, vmi.status or _InstanceStatus()
     specified = (domain.devices and domain.devices.interfaces) or []
     # An entry without a name is of the guest's agent: a card that the guest made for itself.
     reported = {card.name: card for card in status.interfaces or [] if card.name and card.mac}
