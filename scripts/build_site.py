@@ -40,7 +40,7 @@ from scripts.translations import (  # noqa: E402 - see above
 )
 
 BUILD = ROOT / "build" / "site"
-HOOKS = ROOT / "scripts" / "site_hooks.py"
+HOOKS, STYLE = ROOT / "scripts" / "site_hooks.py", ROOT / "scripts" / "site.css"
 INDEX = "docs/README.md"
 HOME = "index.md"
 OF_THE_ROOT = {
@@ -133,6 +133,7 @@ def stage(pages: Path, language: Language = ENGLISH) -> None:
             target = pages / picture.relative_to(ROOT / "docs")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(picture, target)
+    shutil.copyfile(STYLE, pages / STYLE.name)
     (pages / SCHEMA).write_bytes(msgspec.json.format(msgspec.json.encode(file_schema()), indent=1))
     (pages / COMMANDS).write_text(marked(commands_page(), language), "utf-8")
     (pages / OPERATIONS_PAGE).write_text(marked(operations_page(), language), "utf-8")
@@ -259,6 +260,7 @@ def site_settings(pages: Path, html: Path, language: Language = ENGLISH) -> dict
         "nav": [*navigation(language)],
         "not_in_nav": "documentation.md",
         "hooks": [str(HOOKS)],
+        "extra_css": [STYLE.name],
         "extra": {
             "alternate": [
                 {
