@@ -1,6 +1,7 @@
 """`openimds attest rehearse` against a fake admin API."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,12 +30,15 @@ CALLS: list[tuple[object, ...]] = []
 
 
 @pytest.fixture(autouse=True)
-def api(monkeypatch: pytest.MonkeyPatch) -> None:
+def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def ask(_: Client, *call: object) -> Any:
         CALLS.append(call)
         return None if call[0] == "DELETE" else WALK
 
     CALLS.clear()
+    # A client reads its token at once; the user's own state folder may have none.
+    (tmp_path / "admin-token").write_text("x")
+    monkeypatch.setenv("OPENIMDS_TOKEN_FILE", str(tmp_path / "admin-token"))
     monkeypatch.setattr(Client, "ask", ask)
 
 
