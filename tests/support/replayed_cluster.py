@@ -66,7 +66,7 @@ class ReplayedCluster:
         self._objects: dict[str, Vmi] = {}
         self._log: list[tuple[int, Vmi | None, Vmi | None]] = []
         self._raw: list[bytes] = []
-        self._breaks = 0
+        self._breaks = self._opened = 0
         self._changed = Condition()
         self._is_closed = False
 
@@ -97,11 +97,24 @@ class ReplayedCluster:
             self._raw.append(rest)
             self._changed.notify_all()
 
-    def forget(self) -> None:
-        """Forget all versions before now, as after a compaction of etcd."""
+    def lose(self, value: Vmi) -> None:
+        """End all watches, delete an instance and forget its deletion, in one step.
+
+        So it is after a break during which etcd was compacted: only a list shows the deletion.
+        """
         with self._changed:
+            self._breaks += 1
+            self._raw.append(b"")
+            self.version += 1
+            del self._objects[value["metadata"]["uid"]]
             self.forgotten = self.version
             self._log.clear()
+            self._changed.notify_all()
+
+    def await_watch(self, number: int) -> None:
+        """Wait until so many watches have been opened since the start."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._opened >= number)
 
     def close(self) -> None:
         """End all watches."""
@@ -131,6 +144,8 @@ class ReplayedCluster:
     def _events(self, since: int, selector: str) -> Iterator[bytes]:
         with self._changed:
             breaks = self._breaks
+            self._opened += 1
+            self._changed.notify_all()
         while True:
             with self._changed:
                 due = [entry for entry in self._log if entry[0] > since]
