@@ -6,6 +6,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from scripts.release.chart import pack
 from scripts.release.check import Checkout, findings
 from scripts.release.dependencies import runtime_packages
 from scripts.release.files import SUMS, bill_of_materials, provenance, sign, sums_of
@@ -20,6 +21,7 @@ def build(checkout: Checkout, key: str) -> None:
     subprocess.run(hatch, cwd=checkout.root, check=True, stdout=subprocess.DEVNULL)
     packages = runtime_packages(checkout.root / "requirements.lock")
     committed_s = int(checkout.git("log", "-1", "--format=%ct"))
+    pack(checkout.root / "packaging" / "kubernetes" / "chart", checkout.built[2], committed_s)
     created = datetime.fromtimestamp(committed_s, UTC).isoformat()
     bill = bill_of_materials(checkout.built[0], checkout.version, packages, created)
     checkout.bill.write_text(json.dumps(bill, indent=1) + "\n")

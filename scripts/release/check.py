@@ -49,7 +49,8 @@ class Checkout:
     @property
     def built(self) -> list[Path]:
         """The files that are installed."""
-        names = (f"{self.stem}-py3-none-any.whl", f"{self.stem}.tar.gz")
+        chart = f"openimds-chart-{self.version}.tgz"
+        names = (f"{self.stem}-py3-none-any.whl", f"{self.stem}.tar.gz", chart)
         return [self.dist / name for name in names]
 
     @property

@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.kubernetes_manifests import CHART, MANIFESTS, manifests, render
+from scripts.kubernetes_manifests import CHART, MANIFESTS, NAMESPACE, manifests, render
+from scripts.release.chart import pack
 from tests.clients.kits import Kit
+from tests.docs.test_kubernetes import command_of
 from tests.package.kits import HELM, SCHEMAS
 
 VERSIONS = ("1.29", "1.31", "1.33", "1.35", "1.36", "1.37")
+SERVER = ["SYS_ADMIN", "NET_ADMIN", "NET_BIND_SERVICE"]
+"""The capabilities of a server that enters the namespaces of guests."""
 SIDECAR = CHART.with_name("sidecar.yaml")
 EVERYTHING = """
 fullnameOverride: imds
@@ -47,7 +51,22 @@ host:
   priorityClassName: system-node-critical
   maxUnavailable: 10%
 """
-VALUES = {"default": "", "everything": EVERYTHING, "one": "control: {replicas: 1}"}
+KUBEVIRT = """
+fleet: {enabled: false}
+kubevirt:
+  enabled: true
+  templateConfigMap: my-template
+  trustAnnotations: true
+  fleetConfigMap: my-fleet
+  serverArgs: [--record=100]
+  priorityClassName: system-node-critical
+"""
+VALUES = {
+    "default": "",
+    "everything": EVERYTHING,
+    "one": "control: {replicas: 1}",
+    "kubevirt": KUBEVIRT,
+}
 VALIDATE = """
 import sys, yaml, kubernetes_validate
 for found in yaml.safe_load_all(sys.stdin):
@@ -102,6 +121,15 @@ def test_chart_passes_helm_lint(helm: str, values: str) -> None:
     assert "[WARNING]" not in linted.stdout + linted.stderr
 
 
+def test_packed_chart_renders_as_its_folder(helm: str, tmp_path: Path) -> None:
+    path, again = tmp_path / "chart.tgz", tmp_path / "again.tgz"
+    for target in (path, again):
+        pack(CHART, target, 1_800_000_000)
+    assert path.read_bytes() == again.read_bytes()
+    words = [helm, "template", "openimds", str(path), "--namespace", NAMESPACE]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == render(helm)
+
+
 def test_manifests_are_those_of_the_chart(helm: str) -> None:
     written = {path.name: path.read_text("utf-8") for path in MANIFESTS.iterdir()}
     assert written == manifests(render(helm)), "type: make manifests"
@@ -117,7 +145,7 @@ def test_rendered_objects_fit_the_schemas(
     rendered = render(helm, values, f"--kube-version={version}.0")
     judged = validated(rendered, version)
     assert judged.returncode == 0, judged.stderr
-    assert {"Deployment", "DaemonSet", "Service", "ClusterRole"} <= set(judged.stdout.split())
+    assert {"ServiceAccount", "DaemonSet", "ClusterRole"} <= set(judged.stdout.split())
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -155,6 +183,22 @@ def test_every_value_reaches_an_object(helm: str, tmp_path: Path) -> None:
     host = found["DaemonSet", "imds-host"]["spec"]["template"]["spec"]
     assert (host["hostNetwork"], host["dnsPolicy"]) == (True, "ClusterFirstWithHostNet")
     assert "--join-token-file=/run/openimds/join/$(NODE_NAME)" in host["containers"][0]["args"]
+
+
+def test_values_of_kubevirt_make_its_pod_alone(helm: str, tmp_path: Path) -> None:
+    path = tmp_path / "values.yaml"
+    path.write_text(KUBEVIRT)
+    found = list(yaml.safe_load_all(render(helm, f"--values={path}")))
+    kinds = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "DaemonSet"]
+    assert sorted(row["kind"] for row in found) == sorted(kinds)
+    (spec,) = (row["spec"]["template"]["spec"] for row in found if row["kind"] == "DaemonSet")
+    server, watcher = spec["containers"]
+    for container, added in ((server, SERVER), (watcher, ["SYS_PTRACE"])):
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": added}
+        words = [word.replace("$(NODE_NAME)", "node-1") for word in container["args"]]
+        assert command_of(words).name in {"serve", "follow"}
+    assert "account" not in {mount["name"] for mount in server["volumeMounts"]}
+    assert "--trust-annotations" in watcher["args"]
 
 
 @pytest.mark.parametrize(

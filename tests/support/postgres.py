@@ -41,9 +41,13 @@ def skip(reason: str) -> None:
 class PostgresCluster:
     """A cluster that ends with its process."""
 
-    def __init__(self, *, is_fast: bool = True) -> None:
-        """Make and start a cluster; a fast one may lose commits with the machine."""
+    def __init__(self, *, is_fast: bool = True, listen: str = "") -> None:
+        """Make and start a cluster; a fast one may lose commits with the machine.
+
+        `listen` has its addresses beside the socket; users need a password there.
+        """
         self._settings = _FAST if is_fast else ()
+        self._listen = listen
         binaries = programs()
         if binaries is None:
             skip("PostgreSQL is not installed: type apt-get install postgresql")
@@ -58,7 +62,8 @@ class PostgresCluster:
         options = ("--no-sync", "--auth=trust", "--username=openimds", "--no-instructions")
         self._run("initdb", *options, "--encoding=UTF8", "--locale=C", "-D", str(self.data))
         rules = self.data / "pg_hba.conf"
-        rules.write_text(f"local all {KEEPER} scram-sha-256\n{rules.read_text()}")
+        own = f"local all {KEEPER} scram-sha-256\nhost all all samenet scram-sha-256\n"
+        rules.write_text(f"{own if listen else own.splitlines()[0]}\n{rules.read_text()}")
         self.start()
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -79,7 +84,7 @@ class PostgresCluster:
         log = self.folder / "log"
         settings = (
             f"unix_socket_directories={self.folder}",
-            "listen_addresses=",
+            f"listen_addresses={self._listen}",
             "max_connections=60",
             "shared_buffers=16MB",
             *self._settings,

@@ -1,4 +1,4 @@
-"""A server in the place of a Kubernetes API: TLS on loopback, a test's answers."""
+"""A server in the place of a Kubernetes API, with TLS and a test's answers."""
 
 import json
 import ssl
@@ -44,17 +44,27 @@ class ReplayedAnswer:
 class ReplayedApi:
     """The server: its URL, the files of its clients, and the requests so far."""
 
-    def __init__(self, folder: Path, answer: Callable[[ReplayedRequest], ReplayedAnswer]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        answer: Callable[[ReplayedRequest], ReplayedAnswer],
+        address: str = "127.0.0.1",
+    ) -> None:
+        """Make the server for clients that call this address.
+
+        Another than loopback may exist only later, so the server listens at all of them.
+        """
         self.ca = TestCa(folder, "Cluster CA")
         self.token_file = folder / "token"
         self.token_file.write_text("token-1")
         self.requests: list[ReplayedRequest] = []
-        certificate, key = self.ca.issue("apiserver", "127.0.0.1")
+        certificate, key = self.ca.issue("apiserver", address)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(certificate, key)
-        self._server = _Server(("127.0.0.1", 0), _handler(self.requests, answer))
+        listen = address if address == "127.0.0.1" else ""
+        self._server = _Server((listen, 0), _handler(self.requests, answer))
         self.port: int = self._server.server_address[1]
-        self.url = f"https://127.0.0.1:{self.port}"
+        self.url = f"https://{address}:{self.port}"
 
     @contextmanager
     def running(self) -> Iterator["ReplayedApi"]:

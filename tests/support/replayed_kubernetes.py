@@ -78,13 +78,13 @@ class ReplayedPod:
 class ReplayedKubernetes:
     """The API server; a context manager."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, address: str = "127.0.0.1") -> None:
         self.folder = folder / "kubernetes"
         """As a pod has it: `token` and `ca.crt`."""
         self.folder.mkdir()
-        self._api = ReplayedApi(self.folder, self._answer)
+        self._api = ReplayedApi(self.folder, self._answer, address)
         self._api.ca.path.rename(self.folder / "ca.crt")
-        self.url = self._api.url
+        self.url, self.port = self._api.url, self._api.port
         self.pods: dict[str, ReplayedPod] = {}
         """The pods by their tokens."""
         self.objects: dict[str, dict[str, Any]] = {}
