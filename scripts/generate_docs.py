@@ -39,6 +39,7 @@ sys.path.insert(0, str(ROOT))  # It may be run as a file.
 from scripts.api_page import api_page  # noqa: E402 - see above
 from scripts.bounds import BOUNDS, value_of  # noqa: E402 - see above
 from scripts.monitoring import alerts, dashboard  # noqa: E402 - see above
+from scripts.translations import first_line, translation_of  # noqa: E402 - see above
 
 EACH = {"": "", GENERAL: "at each api-version", OF_EVENTS: "at each api-version of events"}
 OPTIONAL = {
@@ -52,6 +53,8 @@ FILLED = (
     "docs/use/monitoring.md",
 )
 """Pages written by people, with generated blocks."""
+TABLES = ("README.md",)
+"""Those of them whose blocks are tables, and which have a translation."""
 _TIME = "the release of the time when Python 3.11 appeared; no older one is looked for"
 WHY_NO_OLDER = {
     "azure-identity": "the first whose ClientAssertionCredential takes options",
@@ -574,20 +577,60 @@ PAGES = {
 }
 
 
+_BLOCK = re.compile(r"(<!-- begin:(\w+) -->)(.*?)(<!-- end -->)", re.DOTALL)
+
+
 def filled(text: str) -> str:
     """Return a page with the blocks between its markers written anew."""
-
-    def block(match: re.Match[str]) -> str:
-        return f"{match[1]}\n{BLOCKS[match[2]]()}\n{match[3]}"
-
-    return re.sub(r"(<!-- begin:(\w+) -->).*?(<!-- end -->)", block, text, flags=re.DOTALL)
+    return _BLOCK.sub(lambda found: f"{found[1]}\n{BLOCKS[found[2]]()}\n{found[4]}", text)
 
 
 def pages() -> dict[Path, str]:
     """Return every generated or filled file, with its text."""
     whole = {ROOT / name: page() for name, page in PAGES.items()}
     partly = {ROOT / name: filled((ROOT / name).read_text("utf-8")) for name in FILLED}
-    return {**whole, **partly}
+    translated = {
+        ROOT / translation_of(name): translation(name, partly[ROOT / name])
+        for name in TABLES
+        if (ROOT / translation_of(name)).exists()
+    }
+    return {**whole, **partly, **translated}
+
+
+def translation(name: str, text: str) -> str:
+    """Return the translation of a page whose tables are written anew, as in this text.
+
+    Its digest follows if it was that of the page before: nobody has to read numbers again.
+    """
+    path = ROOT / translation_of(name)
+    old = path.read_text("utf-8")
+    line, _, rest = old.partition("\n")
+    try:
+        rest = _BLOCK.sub(
+            lambda found: (
+                f"{found[1]}\n{with_labels(found[3].strip(), BLOCKS[found[2]]())}\n{found[4]}"
+            ),
+            rest,
+        )
+    except ValueError:
+        return old
+    if line == first_line(name, (ROOT / name).read_text("utf-8")):
+        line = first_line(name, text)
+    return f"{line}\n{rest}"
+
+
+def with_labels(translated: str, written: str) -> str:
+    """Return a table that was written anew, with the labels of its translation.
+
+    The labels are its first row and its first column. Raise `ValueError` if the tables have
+    different rows, for a person has to translate them then.
+    """
+    mine, new = translated.splitlines(), written.splitlines()
+    rows = [
+        f"| {label.split(' | ')[0].removeprefix('| ')} | {line.partition(' | ')[2]}"
+        for label, line in zip(mine[1:], new[1:], strict=True)
+    ]
+    return "\n".join([mine[0], *rows])
 
 
 def main() -> None:

@@ -76,9 +76,9 @@ def translations(root: Path = ROOT) -> list[str]:
     return sorted(readme + found)
 
 
-def first_line(original: str, root: Path = ROOT) -> str:
-    """Return the first line that a translation of a page has now."""
-    digest = hashlib.sha256((root / original).read_bytes()).hexdigest()
+def first_line(original: str, text: str) -> str:
+    """Return the first line of a translation of a page with this text."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
     return f"<!-- sha256 of {original}: {digest} -->"
 
 
@@ -134,13 +134,14 @@ def differences(name: str, root: Path = ROOT, *, is_whole: bool = True) -> Itera
         yield f"{original}, which it translates, does not exist"
         return
     line = (root / name).read_text("utf-8").partition("\n")[0]
+    expected = first_line(original, (root / original).read_text("utf-8"))
     if not _FIRST.fullmatch(line) or f" {original}: " not in line:
-        yield f"its first line has to be: {first_line(original, root)}"
-    elif line != first_line(original, root):
+        yield f"its first line has to be: {expected}"
+    elif line != expected:
         yield (
             f"{original} changed since it was translated: translate the change, then type "
             f"`python scripts/translations.py --stamp {name}`, which writes the line "
-            f"{first_line(original, root)}"
+            f"{expected}"
         )
     here, there = _page_of(root / name), _page_of(root / original)
     yield from _in_structure(here, there)
@@ -263,7 +264,9 @@ def stamp(name: str, root: Path = ROOT) -> None:
     text = (root / name).read_text("utf-8")
     line, _, rest = text.partition("\n")
     body = rest if _FIRST.fullmatch(line) else text
-    (root / name).write_text(f"{first_line(original_of(name), root)}\n{body}", "utf-8")
+    original = original_of(name)
+    head = first_line(original, (root / original).read_text("utf-8"))
+    (root / name).write_text(f"{head}\n{body}", "utf-8")
 
 
 def main(arguments: list[str], root: Path = ROOT) -> int:

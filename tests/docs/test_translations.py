@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts import translations
-from scripts.generate_docs import ROOT, WRITTEN
+from scripts import generate_docs, translations
+from scripts.generate_docs import ROOT, WRITTEN, with_labels
 
 NOT_YET: set[str] = {
     "docs/use/container.md",
@@ -130,11 +130,12 @@ def test_difference_is_named(root: Path, old: str, new: str, expected: str) -> N
 
 
 def test_changed_original_is_named_until_it_is_stamped(root: Path) -> None:
-    (root / "docs/use/faults.md").write_text(ENGLISH.replace("Type", "Then type"), "utf-8")
+    changed = ENGLISH.replace("Type", "Then type")
+    (root / "docs/use/faults.md").write_text(changed, "utf-8")
     (found,) = translations.differences(PAGE, root)
     assert found.startswith("docs/use/faults.md changed since it was translated")
     assert f"`python scripts/translations.py --stamp {PAGE}`" in found
-    assert found.endswith(translations.first_line("docs/use/faults.md", root))
+    assert found.endswith(translations.first_line("docs/use/faults.md", changed))
     assert translations.main(["--stamp", str(root / PAGE)], root) == 0
     assert [*translations.differences(PAGE, root)] == []
 
@@ -158,6 +159,55 @@ def test_stamp_of_another_page_is_refused(root: Path, capsys: pytest.CaptureFixt
     assert translations.main(["--stamp", str(root / "docs/use/faults.md")], root) == 2
     assert "is no translated page" in capsys.readouterr().out
     assert translations.main(["--help"], root) == 2
+
+
+@pytest.mark.parametrize(
+    "translated, written, expected",
+    [
+        ("| 甲 | 乙 |\n| 一 | 1 |", "| a | b |\n| one | 2 |", "| 甲 | 乙 |\n| 一 | 2 |"),
+        ("| 甲 | 乙 |\n| 一 |  |", "| a | b |\n| one | 2 |", "| 甲 | 乙 |\n| 一 | 2 |"),
+    ],
+)
+def test_table_that_is_written_anew_keeps_its_labels(
+    translated: str, written: str, expected: str
+) -> None:
+    assert with_labels(translated, written) == expected
+
+
+def test_table_in_a_translation_is_written_by_make_docs(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generate_docs, "ROOT", root)
+    monkeypatch.setitem(generate_docs.BLOCKS, "counts", lambda: "| a | b |\n| one | 2 |")
+    old, new = (
+        f"# Faults\n\n<!-- begin:counts -->\n| a | b |\n| one | {number} |\n<!-- end -->\n"
+        for number in (1, 2)
+    )
+    (root / "docs/use/faults.md").write_text(old, "utf-8")
+    (root / PAGE).write_text(
+        "# 故障\n\n<!-- begin:counts -->\n| 甲 | 乙 |\n| 一 | 1 |\n<!-- end -->\n", "utf-8"
+    )
+    translations.stamp(PAGE, root)
+    text = generate_docs.translation("docs/use/faults.md", new)
+    assert "| 一 | 2 |" in text
+    assert text.startswith(translations.first_line("docs/use/faults.md", new))
+    (root / "docs/use/faults.md").write_text(old.replace("Faults", "All faults"), "utf-8")
+    stale = generate_docs.translation("docs/use/faults.md", new)
+    assert stale.startswith(translations.first_line("docs/use/faults.md", old))
+
+
+def test_table_with_a_new_row_waits_for_its_translation(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generate_docs, "ROOT", root)
+    monkeypatch.setitem(
+        generate_docs.BLOCKS, "counts", lambda: "| a | b |\n| one | 2 |\n| new | 1 |"
+    )
+    block = "<!-- begin:counts -->\n| 甲 | 乙 |\n| 一 | 1 |\n<!-- end -->\n"
+    (root / PAGE).write_text(block, "utf-8")
+    translations.stamp(PAGE, root)
+    old = (root / PAGE).read_text("utf-8")
+    assert generate_docs.translation("docs/use/faults.md", ENGLISH) == old
 
 
 @pytest.mark.parametrize(
