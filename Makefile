@@ -110,6 +110,7 @@ containers:
 else
 containers: .venv/.dev-stamp ## Run the image, Compose, Testcontainers (CONTAINERS=skip: nothing)
 	@scripts/container-tools
+	@scripts/host-tools
 	@$(MAKE) --no-print-directory build/image/stamp
 	@$(BIN)/python -m tests.containers.kits
 	scripts/private-engine $(BIN)/python -m pytest $(RERUNS) $(or $(ARGS),tests/containers)

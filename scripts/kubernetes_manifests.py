@@ -1,8 +1,9 @@
-"""Write packaging/kubernetes/manifests from the chart: `make manifests` calls this script.
+"""Write the manifests of packaging/kubernetes from the chart: `make manifests` calls this script.
 
-    kubernetes_manifests.py HELM  render the chart with its default values by this program
+    kubernetes_manifests.py HELM  render the chart by this program
 
-One file for each template. The labels that only Helm reads are left out.
+`manifests` has a file for each template, with the default values, and `kubevirt.yaml` the watcher
+of KubeVirt alone. The labels that only Helm reads are left out.
 """
 
 import re
@@ -13,6 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "packaging" / "kubernetes" / "chart"
 MANIFESTS = ROOT / "packaging" / "kubernetes" / "manifests"
+KUBEVIRT = MANIFESTS.with_name("kubevirt.yaml")
+OF_KUBEVIRT = "--set=fleet.enabled=false,kubevirt.enabled=true"
 NAMESPACE = "openimds"
 _SOURCE = re.compile(r"^# Source: openimds/templates/([\w-]+\.yaml)\n", re.MULTILINE)
 _OF_HELM = re.compile(r"^ +(helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n", re.MULTILINE)
@@ -49,6 +52,8 @@ def main() -> None:
         path.unlink()
     for name, text in found.items():
         (MANIFESTS / name).write_text(text, "utf-8")
+    (text,) = manifests(render(sys.argv[1], OF_KUBEVIRT)).values()
+    KUBEVIRT.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

@@ -75,29 +75,13 @@ def pod(name: str, template: dict[str, Any], cluster: Cluster, work: Path) -> di
         for address in addresses
     ]
     for container in (*spec.get("initContainers", ()), *spec["containers"]):
-        # Podman would publish the ports on the node, and ask by a curl that no image has.
-        for member in ("ports", "readinessProbe", "livenessProbe"):
-            container.pop(member, None)
-        for row in container.get("env", ()):
-            if "fieldRef" in row.get("valueFrom", {}):
-                row["value"] = cluster.facts[row.pop("valueFrom")["fieldRef"]["fieldPath"]]
-        container["args"] = _expanded(container)
+        _fill_in(container, cluster.facts)
     for volume in spec["volumes"]:
-        label, folder = volume["name"], cluster.folders.get(volume["name"])
-        if "secret" in volume and not folder:
-            folder = work / f"{name}-{label}"
-            values = cluster.secrets[volume["secret"]["secretName"]]
-            write_secret(folder, values, volume["secret"]["defaultMode"])
-        if "emptyDir" in volume and not folder:
-            folder = work / f"{name}-{label}"
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            folder.chmod(0o777)
-        if folder:
-            volume.clear()
-            volume |= {"name": label, "hostPath": {"path": str(folder), "type": "Directory"}}
+        _replace(volume, name, cluster, work)
+    if cluster.api[0]:
+        _name_api(spec, *cluster.api)
     if spec["automountServiceAccountToken"]:
-        _mount_account(spec, cluster)
+        _mount_account(spec, cluster.account)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -111,6 +95,34 @@ def pod(name: str, template: dict[str, Any], cluster: Cluster, work: Path) -> di
     }
 
 
+def _fill_in(container: dict[str, Any], facts: dict[str, str]) -> None:
+    """Give a container the values of its variables and arguments, and take away its probes."""
+    # Podman would publish the ports on the node, and ask by a curl that no image has.
+    for member in ("ports", "readinessProbe", "livenessProbe"):
+        container.pop(member, None)
+    for row in container.get("env", ()):
+        if "fieldRef" in row.get("valueFrom", {}):
+            row["value"] = facts[row.pop("valueFrom")["fieldRef"]["fieldPath"]]
+    container["args"] = _expanded(container)
+
+
+def _replace(volume: dict[str, Any], pod: str, cluster: Cluster, work: Path) -> None:
+    """Put a folder in the place of a volume that Podman lacks."""
+    label, folder = volume["name"], cluster.folders.get(volume["name"])
+    if "secret" in volume and not folder:
+        folder = work / f"{pod}-{label}"
+        values = cluster.secrets[volume["secret"]["secretName"]]
+        write_secret(folder, values, volume["secret"]["defaultMode"])
+    if "emptyDir" in volume and not folder:
+        folder = work / f"{pod}-{label}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        folder.chmod(0o777)
+    if folder:
+        volume.clear()
+        volume |= {"name": label, "hostPath": {"path": str(folder), "type": "Directory"}}
+
+
 def _expanded(container: dict[str, Any]) -> list[str]:
     """Return the arguments of a container with the values of variables that they name."""
     known = {row["name"]: row["value"] for row in container.get("env", ()) if "value" in row}
@@ -120,14 +132,19 @@ def _expanded(container: dict[str, Any]) -> list[str]:
     ]
 
 
-def _mount_account(spec: dict[str, Any], cluster: Cluster) -> None:
-    """Give a pod the token of its service account, and the API's address."""
-    host, port = cluster.api
+def _name_api(spec: dict[str, Any], host: str, port: int) -> None:
+    """Give the containers of a pod the address of the cluster's API."""
     variables = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": str(port)}
-    path = {"path": str(cluster.account), "type": "Directory"}
+    for container in spec["containers"]:
+        own = container.setdefault("env", [])
+        own += [{"name": key, "value": value} for key, value in variables.items()]
+
+
+def _mount_account(spec: dict[str, Any], folder: Path | None) -> None:
+    """Give the containers of a pod the token of its service account."""
+    path = {"path": str(folder), "type": "Directory"}
     spec["volumes"].append({"name": "account", "hostPath": path})
     for container in spec["containers"]:
-        container["env"] += [{"name": key, "value": value} for key, value in variables.items()]
         mount = {"name": "account", "mountPath": str(SERVICE_ACCOUNT), "readOnly": True}
         container["volumeMounts"].append(mount)
 

@@ -18,16 +18,23 @@ PAGE = ROOT / "docs" / "use" / "kubernetes.md"
 ALLOWED = {
     "control": set(),
     "host": {"SYS_ADMIN", "NET_ADMIN", "NET_BIND_SERVICE"},
+    "server": {"SYS_ADMIN", "NET_ADMIN", "NET_BIND_SERVICE"},
+    "watcher": {"SYS_PTRACE"},
     "address": {"NET_ADMIN"},
     "imds": {"NET_BIND_SERVICE"},
     "app": set(),
 }
 """The capabilities of each container, beside none."""
+FOLDERS = {
+    "openimds-host": {"/run/netns", "/var/lib/openimds-host"},
+    "openimds-kubevirt": {"/run/netns", "/var/lib/openimds-kubevirt", "/proc"},
+}
+"""The folders of its node that a pod mounts."""
 
 
 def objects() -> Iterator[dict[str, Any]]:
-    """Yield every object of the plain manifests, and of the sidecar."""
-    for path in (*sorted((FOLDER / "manifests").glob("*.yaml")), FOLDER / "sidecar.yaml"):
+    """Yield every object of the manifests, KubeVirt's and the sidecar."""
+    for path in (*sorted((FOLDER / "manifests").glob("*.yaml")), *sorted(FOLDER.glob("*.yaml"))):
         yield from yaml.safe_load_all(path.read_text("utf-8"))
 
 
@@ -75,8 +82,8 @@ def rows(text: str) -> dict[str, str]:
     return found
 
 
-def test_manifests_have_the_pods_of_control_host_and_sidecar() -> None:
-    assert set(pods()) == {"openimds-control", "openimds-host", "app"}
+def test_manifests_have_these_pods_and_no_other() -> None:
+    assert set(pods()) == {"openimds-control", "openimds-host", "openimds-kubevirt", "app"}
 
 
 def test_chart_has_the_version_of_the_package() -> None:
@@ -106,8 +113,7 @@ def test_pod_shares_no_namespace_of_its_node(name: str, spec: dict[str, Any]) ->
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert spec["enableServiceLinks"] is False
     folders = {volume["hostPath"]["path"] for volume in spec["volumes"] if "hostPath" in volume}
-    expected = {"/run/netns", "/var/lib/openimds-host"} if name == "openimds-host" else set()
-    assert folders == expected
+    assert folders == FOLDERS.get(name, set())
 
 
 def test_no_secret_is_in_the_manifests() -> None:
@@ -121,7 +127,7 @@ def test_no_secret_is_in_the_manifests() -> None:
             assert is_path or not re.search(r"(?i)password|token|key|://\S*@", word), name
 
 
-def test_control_may_read_and_write_one_config_map() -> None:
+def test_service_accounts_have_no_more_rights_than_these() -> None:
     (role,) = (row for row in objects() if row["kind"] == "Role")
     assert [
         (rule["resources"], rule["verbs"], rule.get("resourceNames")) for rule in role["rules"]
@@ -129,10 +135,15 @@ def test_control_may_read_and_write_one_config_map() -> None:
         (["pods"], ["get"], None),
         (["configmaps"], ["get", "patch"], ["openimds-root"]),
     ]
-    (role,) = (row for row in objects() if row["kind"] == "ClusterRole")
-    assert [(rule["resources"], rule["verbs"]) for rule in role["rules"]] == [
-        (["tokenreviews"], ["create"])
-    ]
+    rules = {
+        row["metadata"]["name"]: [(rule["resources"], rule["verbs"]) for rule in row["rules"]]
+        for row in objects()
+        if row["kind"] == "ClusterRole"
+    }
+    assert rules == {
+        "openimds-openimds-control": [(["tokenreviews"], ["create"])],
+        "openimds-openimds-kubevirt": [(["virtualmachineinstances"], ["list", "watch"])],
+    }
 
 
 def test_every_command_line_is_one_of_openimds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +156,7 @@ def test_every_command_line_is_one_of_openimds(monkeypatch: pytest.MonkeyPatch) 
             if "secretKeyRef" in row.get("valueFrom", {}):
                 monkeypatch.setenv(row["name"], "postgresql://openimds@db-1/openimds")
         read.add(command_of(words).name)
-    assert read == {"run", "serve"}
+    assert read == {"run", "serve", "follow"}
 
 
 def test_page_has_every_value_with_its_default() -> None:

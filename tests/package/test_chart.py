@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts.kubernetes_manifests import CHART, MANIFESTS, NAMESPACE, manifests, render
+from scripts.kubernetes_manifests import (
+    CHART,
+    KUBEVIRT,
+    MANIFESTS,
+    NAMESPACE,
+    OF_KUBEVIRT,
+    manifests,
+    render,
+)
 from scripts.release.chart import pack
 from tests.clients.kits import Kit
 from tests.docs.test_kubernetes import command_of
@@ -51,7 +59,7 @@ host:
   priorityClassName: system-node-critical
   maxUnavailable: 10%
 """
-KUBEVIRT = """
+ONLY_KUBEVIRT = """
 fleet: {enabled: false}
 kubevirt:
   enabled: true
@@ -65,7 +73,7 @@ VALUES = {
     "default": "",
     "everything": EVERYTHING,
     "one": "control: {replicas: 1}",
-    "kubevirt": KUBEVIRT,
+    "kubevirt": ONLY_KUBEVIRT,
 }
 VALIDATE = """
 import sys, yaml, kubernetes_validate
@@ -133,6 +141,8 @@ def test_packed_chart_renders_as_its_folder(helm: str, tmp_path: Path) -> None:
 def test_manifests_are_those_of_the_chart(helm: str) -> None:
     written = {path.name: path.read_text("utf-8") for path in MANIFESTS.iterdir()}
     assert written == manifests(render(helm)), "type: make manifests"
+    (rendered,) = manifests(render(helm, OF_KUBEVIRT)).values()
+    assert KUBEVIRT.read_text("utf-8") == rendered, "type: make manifests"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -187,7 +197,7 @@ def test_every_value_reaches_an_object(helm: str, tmp_path: Path) -> None:
 
 def test_values_of_kubevirt_make_its_pod_alone(helm: str, tmp_path: Path) -> None:
     path = tmp_path / "values.yaml"
-    path.write_text(KUBEVIRT)
+    path.write_text(ONLY_KUBEVIRT)
     found = list(yaml.safe_load_all(render(helm, f"--values={path}")))
     kinds = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "DaemonSet"]
     assert sorted(row["kind"] for row in found) == sorted(kinds)
