@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from ssl import SSLCertVerificationError
 from typing import Any
 
 from msgspec import MsgspecError
@@ -119,6 +120,15 @@ class HostFollower:
         """Whether a control is followed."""
         return self._channel is not None
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether no control is followed, and one has refused this host."""
+        return self._channel is None and bool(self._refusals)
+
+    def forget_refusals(self) -> None:
+        """Wait for the next attempt: this host has a new certificate."""
+        self._refusals.clear()
+
     def silent_s(self) -> float:
         """Return the time since the last message of a control."""
         return self._steady() - self.state.last_s
@@ -174,7 +184,9 @@ class HostFollower:
                 try:
                     waited |= not await self._follow(control)
                 except Exception as error:  # noqa: BLE001 - also after an internal error
-                    is_refusal = not isinstance(error, OSError | ChannelClosedError)
+                    is_refusal = isinstance(error, SSLCertVerificationError) or not isinstance(
+                        error, OSError | ChannelClosedError
+                    )
                     self._lose(f"{control}: {reason_of(error)}", control if is_refusal else "")
                 else:
                     failures = 0

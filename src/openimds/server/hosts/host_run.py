@@ -53,6 +53,10 @@ _RENEW_S = 60.0
 _KEEP_UP_S = 3.0
 """The time between two looks at tokens and leaves that are due."""
 _PAUSE_S = 1.0
+_REJOIN_S = 60.0
+"""The time between two looks whether control refuses a pod that has joined."""
+LONGEST_REJOIN_S = 600.0
+"""The longest of such times, if it may not join again."""
 LONGEST_PAUSE_S = 30.0
 """The longest pause between two attempts of a pod to join."""
 _DRAIN_S = 5.0
@@ -182,6 +186,8 @@ class FleetHost:
             asyncio.create_task(self.follower.run()),
             asyncio.create_task(self._files.run()),
         ]
+        if self._own.pod:
+            self._tasks.append(asyncio.create_task(self._join_where_refused(self._own.pod)))
         # A host that knows no VM yet must not tell its guests that they are none.
         await self.follower.caught_up.wait()
         await self._files.write()  # `openimds host follow` may begin once this host is ready.
@@ -275,25 +281,46 @@ class FleetHost:
         A refusal may pass as well: the token and the fingerprints are replaced by Kubernetes, and a
         revoked host may be added again.
         """
-        name, reported, pause_s = self._own.name, "", _PAUSE_S
-        while True:
-            reasons = []
-            for control in self._own.controls:
-                try:
-                    proof = await asyncio.to_thread(pod.read)
-                    await join_by_account(control, name, proof, self._identity)
-                except (OSError, Error) as error:
-                    reasons.append(f"{control}: {reason_of(error)}")
-                else:
-                    self._notify(JOINED.message(f"this host has joined as {name}", host=name))
-                    return
-            # A standby refuses connections, and the order of controls is no news.
-            if (reason := "; ".join(reasons)) != reported:
+        reported, pause_s = "", _PAUSE_S
+        while reason := await self._attempt_to_join(pod):
+            if reason != reported:
                 sentence = f"this host has not joined yet ({reason}); it is tried again"
                 self._notify(JOIN_WAITS.message(sentence, reason=reason))
                 reported = reason
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _attempt_to_join(self, pod: PodFiles) -> str:
+        """Join at the first control that allows it; return the reasons of all others.
+
+        They are empty once this host has joined.
+        """
+        name, reasons = self._own.name, []
+        for control in self._own.controls:
+            try:
+                proof = await asyncio.to_thread(pod.read)
+                await join_by_account(control, name, proof, self._identity)
+            except (OSError, Error) as error:
+                reasons.append(f"{control}: {reason_of(error)}")
+            else:
+                self._notify(JOINED.message(f"this host has joined as {name}", host=name))
+                return ""
+        return "; ".join(reasons)
+
+    async def _join_where_refused(self, pod: PodFiles) -> None:
+        """Join again while control refuses this host's certificate.
+
+        So it is after a backup of control was restored, or its root was lost.
+        """
+        pause_s = _REJOIN_S
+        while True:
+            await asyncio.sleep(pause_s)
+            if not self.follower.is_refused:
+                pause_s = _REJOIN_S
+                continue
+            pause_s = min(2 * pause_s, LONGEST_REJOIN_S)
+            if not await self._attempt_to_join(pod):  # The follower reports the reason.
+                self.follower.forget_refusals()
 
     async def _renew(self) -> None:
         """Renew the host's certificate from its half-life on."""

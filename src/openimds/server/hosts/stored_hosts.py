@@ -167,6 +167,15 @@ class StoredHosts:
         async with self._turn:
             await self._store(self.register.revoke(name, self._utc()))
 
+    async def prune(self) -> None:
+        """Forget what has ended, such as nodes that are gone.
+
+        Raises:
+            StoreError: the store takes no change.
+        """
+        async with self._turn:
+            await self._store(self.register.prune(self._utc()))
+
     async def _joined(self, result: JoinResult) -> JoinedHost:
         await self._store(result.register)
         if result.certificate is None:

@@ -49,6 +49,10 @@ class Upkeep:
         if time.monotonic() < self._due_s:
             return
         self._due_s = time.monotonic() + KEEP_UP_S
+        try:
+            await self._hosts.prune()
+        except Error as error:
+            self._notify(HOSTS_TROUBLE.message(str(error)))
         self._link.prune(self._hosts.register.hosts.keys())
         await self._host.keep_up()
         try:

@@ -282,6 +282,88 @@ def test_host_that_has_joined_needs_no_token(tmp_path: Path) -> None:
     with_cluster(tmp_path, work)
 
 
+def test_pod_whose_certificate_is_refused_joins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A register that was restored from a backup does not know the certificate."""
+    monkeypatch.setattr(host_run, "_REJOIN_S", 0.0)
+    messages: list[str] = []
+
+    async def work(control: RealControl, api: ReplayedKubernetes) -> None:
+        api.add("host-x", "node-1")
+        pod = Pod(tmp_path, control, "host-x", "node-1")
+        host = pod.host(messages)
+        try:
+            await host.start()
+            before = host._identity.serial
+            control.hosts.register = HostRegister()
+            control.port.check_certificates()
+            await until(lambda: host._identity.serial != before)
+            await until(lambda: host.follower.is_following)
+            assert not host.follower.is_refused
+        finally:
+            await host.stop()
+
+    with_cluster(tmp_path, work)
+
+
+def test_pod_starts_although_its_certificate_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_run, "_REJOIN_S", 0.0)
+    messages: list[str] = []
+
+    async def work(control: RealControl, api: ReplayedKubernetes) -> None:
+        api.add("host-x", "node-1")
+        pod = Pod(tmp_path, control, "host-x", "node-1")
+        identity = HostIdentity.open(pod.folder / "state")
+        await join_by_account(control.address, "node-1", pod.files.read(), identity)
+        control.hosts.register = HostRegister()
+        host = pod.host(messages)
+        try:
+            await host.start()
+            assert host.follower.is_following
+        finally:
+            await host.stop()
+
+    with_cluster(tmp_path, work)
+
+
+def test_pod_joins_again_where_control_has_lost_its_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_run, "_REJOIN_S", 0.0)
+    folders, messages = (tmp_path / "first", tmp_path / "second"), list[str]()
+    pods: list[Pod] = []
+    for folder in folders:
+        folder.mkdir()
+
+    async def first(control: RealControl, api: ReplayedKubernetes) -> None:
+        api.add("host-x", "node-1")
+        pods.append(Pod(tmp_path, control, "host-x", "node-1"))
+        identity = HostIdentity.open(pods[0].folder / "state")
+        proof = pods[0].files.read()
+        await join_by_account(control.address, "node-1", proof, identity)
+
+    async def second(control: RealControl, api: ReplayedKubernetes) -> None:
+        api.add("host-x", "node-1")
+        host = pods[0].host(messages, control.address)
+        starting = asyncio.create_task(host.start())
+        try:
+            await until(lambda: any("certificate verify failed" in one for one in messages))
+            assert api.asked == []
+            pods[0].pin(control.ca.fingerprint)
+            await starting
+            assert host.follower.is_following
+        finally:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            await host.stop()
+
+    with_cluster(folders[0], first)
+    with_cluster(folders[1], second)
+
+
 def test_running_host_whose_certificate_has_ended_joins_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from openimds.credentials.hosts.identity import HostIdentity
+from openimds.credentials.hosts.joining import AdmissionRequest, admit_host
+from openimds.credentials.hosts.register import HostRegister
 from openimds.credentials.keys.files import KeyFileError
 from openimds.events.clock import Clock
 from openimds.protocol.pending import AccessToken
@@ -117,6 +120,26 @@ def test_renewals_are_once_an_hour_and_reported(
         assert (len(kept), len(reports)) == (3, 0)
 
     assert with_setting(tmp_path, work)[-2:] == ["renewed", "no room"]
+
+
+def test_nodes_that_are_gone_are_forgotten(tmp_path: Path) -> None:
+    async def work(setting: Setting) -> None:
+        control = setting.control
+        csr = HostIdentity.open(tmp_path / "a").request()
+        now_s = control.now_s()
+        request = AdmissionRequest("a", "openimds/openimds-host", csr)
+        await control.hosts._store(admit_host(HostRegister(), control.ca, request, now_s).register)
+        await setting.upkeep.look()
+        assert [*control.hosts.register.hosts] == ["a"]
+        control.ahead_s, setting.upkeep._due_s = 8 * DAY_S, 0.0
+        control.failing.fails = {"write_events"}
+        await setting.upkeep.look()
+        assert [*control.hosts.register.hosts] == ["a"]
+        control.failing.fails, setting.upkeep._due_s = set(), 0.0
+        await setting.upkeep.look()
+        assert control.hosts.register.hosts == {}
+
+    with_setting(tmp_path, work)
 
 
 def test_upkeep_looks_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
