@@ -262,14 +262,16 @@ def site_settings(pages: Path, html: Path, language: Language = ENGLISH) -> dict
         "hooks": [str(HOOKS)],
         "extra_css": [STYLE.name],
         "extra": {
+            "folder": language.folder,
             "alternate": [
                 {
                     "name": one.name,
+                    "folder": one.folder,
                     "lang": one.folder.rstrip("/") or one.code,
                     "link": "" if one is language else f"{up}{one.folder}",
                 }
                 for one in LANGUAGES
-            ]
+            ],
         },
         "theme": {
             "name": "material",

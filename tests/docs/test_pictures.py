@@ -80,4 +80,4 @@ def test_every_picture_is_shown_with_its_meaning() -> None:
 def test_screenshots_are_small() -> None:
     assert {one.name for one in SCREENSHOTS} == {f"{shot.name}.png" for shot in SHOTS}
     large = [one.name for one in SCREENSHOTS if one.stat().st_size > MOST_BYTES]
-    assert large == [], "type: make screenshots"
+    assert large == [], "take them smaller"

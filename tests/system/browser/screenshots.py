@@ -1,8 +1,8 @@
-"""The pictures of the page in docs/use: `make screenshots` takes them anew.
+"""Pictures of the page in docs/use, taken of a fleet that is always the same.
 
-A server with a fleet of ten VMs serves them; requests, events and faults are of the kinds that a
-team meets. Chromium draws the pages, so anybody with Debian's package makes the same pictures,
-but for times.
+A server with ten VMs serves it; requests, events and faults are of the kinds that a team meets.
+Chromium draws the pages, so anybody with Debian's package makes the same pictures, but for times:
+`python -m tests.system.browser.screenshots docs/use/page`.
 """
 
 import json
