@@ -4,34 +4,27 @@
     build_image.py image WORK   make the image from it with podman, and its archives in `dist/`
     build_image.py finish ROOT  (called by mmdebstrap) put the wheel into a root folder, strip it
 
+With `--architecture arm64` the first two work in WORK/arm64. Packages are unpacked there and none
+of their programs runs; what their scripts make is taken from WORK/rootfs.tar.
+
 Equal input gives equal bytes: times are those of the last commit, and Debian's packages are
 listed in the SBOM, which is CycloneDX 1.5. Nothing of another root folder runs outside it.
 """
 
-import hashlib
-import io
 import json
 import os
-import re
 import shutil
 import sys
-import tarfile
-from collections.abc import Iterable
-from datetime import UTC, datetime
-from email.parser import HeaderParser
 from pathlib import Path
-from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # It may be run as a file.
 
 from scripts.build_steps import architecture, epoch, output, run, version  # noqa: E402
-from scripts.bundled_packages import (  # noqa: E402 - see above
-    PYTHON,
-    metadata,
-    normal,
-    stage_packages,
-)
+from scripts.bundled_packages import PLATFORMS, PYTHON, stage_packages  # noqa: E402
+from scripts.foreign_root import fill, record_packages  # noqa: E402
+from scripts.image_archives import join, normalise, repack  # noqa: E402
+from scripts.image_sbom import created, make_sbom  # noqa: E402
 
 CONTEXT = ROOT / "packaging" / "container"
 DIST = ROOT / "dist"
@@ -115,40 +108,55 @@ _STRIPPED = (
     "var/log",
 )
 
-Component = dict[str, Any]
-
 
 def main() -> None:
     """Run the step that the command line names."""
-    steps = {"rootfs": make_rootfs, "image": make_image, "finish": finish}
+    steps = {"rootfs": make_rootfs, "image": make_image}
     match sys.argv[1:]:
+        case ["finish", folder]:
+            finish(Path(folder).absolute())
         case [step, folder] if step in steps:
-            steps[step](Path(folder).absolute())
+            steps[step](Path(folder).absolute(), architecture())
+        case [step, folder, "--architecture", wanted] if step in steps:
+            if wanted not in PLATFORMS:
+                sys.exit(f"make image: {wanted} is none of {', '.join(PLATFORMS)}")
+            steps[step](Path(folder).absolute(), wanted)
         case _:
             sys.exit(__doc__)
 
 
-def make_rootfs(work: Path) -> None:
-    """Write the root file system of the image, `rootfs.tar`."""
+def _place(work: Path, wanted: str) -> Path:
+    return work if wanted == architecture() else work / wanted
+
+
+def make_rootfs(folder: Path, wanted: str) -> None:
+    """Write the root file system of the image for an architecture, `rootfs.tar`."""
+    work = _place(folder, wanted)
     work.mkdir(parents=True, exist_ok=True)
-    stage_packages(work / "site", ROOT / _LOCK, architecture(), _EXTRAS)
+    stage_packages(work / "site", ROOT / _LOCK, wanted, _EXTRAS)
+    environment = {"OPENIMDS_SITE": str(work / "site"), "TMPDIR": str(work / "tmp")}
+    kind: tuple[str, ...] = ("--variant=custom",)
+    hook = "customize"
+    if work != folder:
+        # Of an unpacked root only this hook runs, and dpkg's options are of no use.
+        kind, hook = ("--variant=extract", f"--architectures={wanted}"), "extract"
+        environment["OPENIMDS_NATIVE"] = str(folder / "rootfs.tar")
     keep = ["--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"]
-    temporary = work / "tmp"
-    temporary.mkdir(exist_ok=True)
+    (work / "tmp").mkdir(exist_ok=True)
     run(
         *_read_only_but(work),
         "mmdebstrap",
         "--quiet",
-        "--variant=custom",
+        *kind,
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
         "--skip=cleanup/apt,cleanup/mmdebstrap,output/dev",
         "--aptopt=Acquire::Retries 2",
         *keep,
         f"--include={PACKAGES}",
-        f'--customize-hook="{sys.executable}" "{__file__}" finish "$1"',
+        f'--{hook}-hook="{sys.executable}" "{__file__}" finish "$1"',
         SUITE,
         work / "rootfs.tar",
-        environment={"OPENIMDS_SITE": str(work / "site"), "TMPDIR": str(temporary)},
+        environment=environment,
     )
     size = (work / "rootfs.tar").stat().st_size
     if size > _LARGEST_BYTES:
@@ -170,13 +178,20 @@ def finish(root: Path) -> None:
     if not (root / "etc/apt/apt.conf.d/00mmdebstrap").exists():
         sys.exit(f"{root} is no root folder that mmdebstrap is making")
     _install_package(root)
-    run("chroot", root, "/usr/bin/python3", "-c", _COMPILE)
-    certificates = (root / _CERTIFICATES).read_bytes()
+    if native := os.environ.get("OPENIMDS_NATIVE"):
+        record_packages(root)
+        certificates = b""
+    else:
+        run("chroot", root, "/usr/bin/python3", "-c", _COMPILE)
+        certificates = (root / _CERTIFICATES).read_bytes()
     for name in UNINSTALLED:
         _uninstall(root, name)
     _strip(root)
-    (root / _CERTIFICATES).parent.mkdir(parents=True, exist_ok=True)
-    (root / _CERTIFICATES).write_bytes(certificates)
+    if native:
+        fill(root, Path(native), PLATFORMS[architecture()])
+    else:
+        (root / _CERTIFICATES).parent.mkdir(parents=True, exist_ok=True)
+        (root / _CERTIFICATES).write_bytes(certificates)
     link = root / "usr/lib/ssl/cert.pem"
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
@@ -187,12 +202,12 @@ def finish(root: Path) -> None:
             path.write_text(path.read_text() + line)
     (root / "etc/openimds").mkdir(exist_ok=True)
     state = root / _STATE
-    state.mkdir(parents=True)
+    state.mkdir(parents=True, exist_ok=True)
     state.chmod(0o770)
     os.chown(state, _USER, _GROUP)
     sbom = root / _SBOM
-    sbom.parent.mkdir(parents=True)
-    sbom.write_text(json.dumps(make_sbom(root), indent=1) + "\n")
+    sbom.parent.mkdir(parents=True, exist_ok=True)
+    sbom.write_text(json.dumps(make_sbom(root, _PACKAGES_AT), indent=1) + "\n")
     shutil.copyfile(sbom, Path(os.environ["OPENIMDS_SITE"]).with_name("sbom.cdx.json"))
 
 
@@ -217,6 +232,7 @@ def _install_package(root: Path) -> None:
     for name in ("start.py", "healthcheck.py"):
         shutil.copyfile(CONTEXT / name, scripts / name)
     command = root / "usr/local/bin/openimds"
+    command.parent.mkdir(exist_ok=True)
     command.write_text("#!/usr/bin/python3 -I\nfrom openimds.cli.main import main\n\nmain()\n")
     command.chmod(0o755)
     for path in (place, scripts):
@@ -278,66 +294,9 @@ def _inside(root: Path, name: str) -> Path:
     return path
 
 
-def _debian_packages(root: Path) -> list[dict[str, str]]:
-    """Return the fields of each installed Debian package."""
-    texts = (root / "var/lib/dpkg/status").read_text("utf-8").strip().split("\n\n")
-    packages = [dict(HeaderParser().parsestr(text)) for text in texts]
-    return [package for package in packages if package["Status"].endswith(" installed")]
-
-
-def make_sbom(root: Path) -> dict[str, Any]:
-    """Return the bill of materials of a root folder in CycloneDX 1.5."""
-    components = sorted(
-        (*_debian_components(root), *_python_components(root)), key=lambda row: row["bom-ref"]
-    )
-    identity = hashlib.sha256(json.dumps(components).encode()).hexdigest()
-    return {
-        "bomFormat": "CycloneDX",
-        "specVersion": "1.5",
-        "serialNumber": "urn:uuid:"
-        + "-".join(re.findall(r"(.{8})(.{4})(.{4})(.{4})(.{12})", identity)[0]),
-        "version": 1,
-        "metadata": {
-            "timestamp": _created(),
-            "component": {
-                "type": "container",
-                "bom-ref": "image",
-                "name": "openimds",
-                "version": version(),
-                "licenses": [{"license": {"id": "Apache-2.0"}}],
-            },
-        },
-        "components": components,
-    }
-
-
-def _debian_components(root: Path) -> Iterable[Component]:
-    release = dict(
-        line.split("=", 1)
-        for line in (root / "etc/os-release").read_text().splitlines()
-        if "=" in line
-    )
-    distribution = f"debian-{release['VERSION_ID'].strip(chr(34))}"
-    for package in _debian_packages(root):
-        name, version = package["Package"], package["Version"]
-        where = f"arch={package['Architecture']}&distro={distribution}"
-        purl = f"pkg:deb/debian/{name}@{version.replace('+', '%2B').replace(':', '%3A')}?{where}"
-        yield {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
-
-
-def _python_components(root: Path) -> Iterable[Component]:
-    for folder in (root / _PACKAGES_AT).glob("*.dist-info"):
-        fields = metadata(folder)
-        name, version = normal(fields["Name"]), fields["Version"]
-        purl = f"pkg:pypi/{name}@{version}"
-        row = {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
-        if expression := fields["License-Expression"]:
-            row["licenses"] = [{"expression": expression}]
-        yield row
-
-
-def make_image(work: Path) -> None:
+def make_image(folder: Path, wanted: str) -> None:
     """Build the image from `rootfs.tar`, and write its archives and its SBOM to `dist/`."""
+    work = _place(folder, wanted)
     DIST.mkdir(exist_ok=True)
     built, number = work / "built.tar", version()
     run(
@@ -345,15 +304,17 @@ def make_image(work: Path) -> None:
         "build",
         "--quiet",
         "--format=docker",
+        f"--platform=linux/{wanted}",
         f"--timestamp={epoch()}",
         f"--build-arg=VERSION={number}",
         f"--build-arg=REVISION={_revision()}",
-        f"--build-arg=CREATED={_created()}",
+        f"--build-arg=CREATED={created()}",
         f"--file={CONTEXT / 'Containerfile'}",
         f"--tag={NAME}:latest",
         work,
     )
-    stem = DIST / f"openimds-{number}-linux-{architecture()}"
+    stem = _stem(wanted)
+    stem.parent.mkdir(exist_ok=True)
     docker, oci = (stem.with_name(f"{stem.name}.{kind}.tar") for kind in ("docker", "oci"))
     for path in (built, docker, oci):
         path.unlink(missing_ok=True)
@@ -366,56 +327,19 @@ def make_image(work: Path) -> None:
     repack(built, oci)
     built.unlink()
     shutil.copyfile(work / "sbom.cdx.json", stem.with_name(f"{stem.name}.sbom.cdx.json"))
+    if wanted != architecture():
+        own = _stem(architecture()).with_name(f"{_stem(architecture()).name}.oci.tar")
+        both = {architecture(): own, wanted: oci}
+        join(both, DIST / f"openimds-{number}-linux.oci.tar", number)
 
 
-def normalise(built: Path, target: Path, names: list[str]) -> None:
-    """Write a docker-archive again without the random names that its build left in it."""
-    with tarfile.open(built) as source, tarfile.open(target, "w") as archive:
-        (manifest,) = json.load(_member(source, "manifest.json"))
-        config = json.load(_member(source, manifest["Config"]))
-        for key in ("container", "parent", "container_config"):
-            config.pop(key, None)
-        config["config"]["Hostname"] = ""
-        for step in config["history"]:
-            step.pop("comment", None)
-        text = json.dumps(config, sort_keys=True).encode()
-        entry = {
-            "Config": f"{hashlib.sha256(text).hexdigest()}.json",
-            "RepoTags": names,
-            "Layers": manifest["Layers"],
-        }
-        for layer in manifest["Layers"]:
-            _add(archive, layer, source.getmember(layer).size, _member(source, layer))
-        _add(archive, entry["Config"], len(text), io.BytesIO(text))
-        text = json.dumps([entry]).encode()
-        _add(archive, "manifest.json", len(text), io.BytesIO(text))
-
-
-def repack(built: Path, target: Path) -> None:
-    """Write an archive again, in the order of its names and without times and owners."""
-    with tarfile.open(built) as source, tarfile.open(target, "w") as archive:
-        for name in sorted(member.name for member in source if member.isfile()):
-            _add(archive, name, source.getmember(name).size, _member(source, name))
-
-
-def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
-    file = archive.extractfile(name)
-    assert file, f"{name} is a file"
-    return file
-
-
-def _add(archive: tarfile.TarFile, name: str, size: int, content: IO[bytes]) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size, entry.mtime = size, epoch()
-    archive.addfile(entry, content)
+def _stem(wanted: str) -> Path:
+    place = DIST if wanted == architecture() else DIST / wanted
+    return place / f"openimds-{version()}-linux-{wanted}"
 
 
 def _revision() -> str:
     return output("git", "rev-parse", "HEAD") or "unknown"
-
-
-def _created() -> str:
-    return datetime.fromtimestamp(epoch(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 if __name__ == "__main__":

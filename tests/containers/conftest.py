@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.clients.kits import ROOT
-from tests.containers.engine import IMAGE, IS_PRIVATE, podman
+from tests.containers.engine import IMAGE, IS_PRIVATE, archive, podman
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -11,5 +10,4 @@ def _image() -> None:
     """Load the image into the private engine, from the archive that a reader loads."""
     if not IS_PRIVATE:
         pytest.skip("needs a private container engine: type make containers")
-    (archive,) = (ROOT / "dist").glob("openimds-*.docker.tar")
-    assert IMAGE in podman("load", "--quiet", f"--input={archive}")
+    assert IMAGE in podman("load", "--quiet", f"--input={archive('docker.tar')}")

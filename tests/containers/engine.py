@@ -9,15 +9,28 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
+from tests.clients.kits import ROOT
+
 IMAGE = "localhost/openimds"
 NAME_URL = "/metadata/instance/compute/name?api-version=2021-02-01&format=text"
 IS_PRIVATE = os.environ.get("OPENIMDS_PRIVATE_ENGINE") == "inside"
+OWN = "arm64" if os.uname().machine == "aarch64" else "amd64"
+OTHER = "amd64" if OWN == "arm64" else "arm64"
+"""The architecture whose image is made by unpacking alone."""
 _numbers = count()
 _LONGEST_S = 60
+
+
+def archive(kind: str, architecture: str = OWN) -> Path:
+    """Return the archive of the image, or its bill of materials."""
+    place = ROOT / "dist" if architecture == OWN else ROOT / "dist" / architecture
+    (path,) = place.glob(f"openimds-*-linux-{architecture}.{kind}")
+    return path
 
 
 class EngineError(Exception):

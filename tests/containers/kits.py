@@ -1,4 +1,6 @@
-"""Packages and programs of the Testcontainers recipes, one kit for each language.
+"""Packages and programs of the Testcontainers recipes, and the image for the other architecture.
+
+There is one kit for each language.
 
 The recipes are the code blocks of `docs/use/testcontainers.md`. A kit is fetched with a network and
 run in the private one, which has none.
@@ -10,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.clients.kits import MADE, ROOT, Kit, _empty, _run, make
+from tests.containers.engine import OTHER
 from tests.docs.story import file_block
 
 HERE = Path(__file__).parent
@@ -104,6 +107,20 @@ GO = Kit(
     target="containers",
 )
 
+
+def make_other_image() -> None:
+    """Make the image for the other architecture where it is older than this machine's."""
+    work, made = ROOT / "build" / "image", ROOT / "dist" / OTHER
+    newest = max((path.stat().st_mtime for path in made.glob("*.oci.tar")), default=0.0)
+    if newest < (work / "rootfs.tar").stat().st_mtime:
+        sys.stderr.write(f"Making the image for {OTHER}\n")
+        script = (sys.executable, ROOT / "scripts" / "build_image.py")
+        _run(*script, "rootfs", work, "--architecture", OTHER)
+        engine = ROOT / "scripts" / "private-engine"
+        _run(engine, *script, "image", work, "--architecture", OTHER)
+
+
 if __name__ == "__main__":
+    make_other_image()
     MADE.mkdir(parents=True, exist_ok=True)
     make((PYTHON, JAVASCRIPT, JAVA, GO))

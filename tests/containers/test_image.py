@@ -10,7 +10,7 @@ import pytest
 
 from openimds import __version__
 from tests.clients.kits import ROOT
-from tests.containers.engine import IMAGE, inspect, podman, running
+from tests.containers.engine import IMAGE, archive, inspect, podman, running
 
 LARGEST_BYTES = 150 * 10**6
 
@@ -18,24 +18,22 @@ LARGEST_BYTES = 150 * 10**6
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tarfile.TarInfo]:
     """Every file of the image by its path."""
-    archive = tmp_path_factory.mktemp("image") / "image.tar"
+    exported = tmp_path_factory.mktemp("image") / "image.tar"
     name = podman("create", IMAGE)
-    podman("export", f"--output={archive}", name)
+    podman("export", f"--output={exported}", name)
     podman("rm", name)
-    with tarfile.open(archive) as opened:
+    with tarfile.open(exported) as opened:
         return {member.name: member for member in opened}
 
 
 @pytest.fixture(scope="module")
 def sbom() -> dict[str, Any]:
-    (path,) = (ROOT / "dist").glob("openimds-*.sbom.cdx.json")
-    return dict(json.loads(path.read_bytes()))
+    return dict(json.loads(archive("sbom.cdx.json").read_bytes()))
 
 
 def test_image_and_docker_archive_are_small() -> None:
-    (archive,) = (ROOT / "dist").glob("openimds-*.docker.tar")
     assert inspect(IMAGE)["Size"] <= LARGEST_BYTES
-    assert archive.stat().st_size <= LARGEST_BYTES
+    assert archive("docker.tar").stat().st_size <= LARGEST_BYTES
 
 
 def test_labels_name_version_licence_and_revision() -> None:
@@ -135,14 +133,14 @@ def test_every_licence_text_is_inside(files: dict[str, tarfile.TarInfo]) -> None
 
 
 def test_oci_archive_can_be_loaded_and_run(tmp_path: Path) -> None:
-    (archive,) = (ROOT / "dist").glob("openimds-*.oci.tar")
-    with tarfile.open(archive) as opened:
+    path = archive("oci.tar")
+    with tarfile.open(path) as opened:
         index = json.load(opened.extractfile("index.json"))  # type: ignore[arg-type]
     (manifest,) = index["manifests"]
     assert manifest["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
     docker_image = inspect(IMAGE)["Id"]
     try:
-        printed = podman("run", "--rm", f"oci-archive:{archive}", "--version")
+        printed = podman("run", "--rm", f"oci-archive:{path}", "--version")
     finally:
         podman("tag", docker_image, IMAGE)  # The archive has the same name.
     assert printed == f"openimds, version {__version__}"

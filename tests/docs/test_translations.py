@@ -10,6 +10,8 @@ from scripts import generate_docs, translations
 from scripts.generate_docs import ROOT, WRITTEN, with_labels
 
 NOT_YET: set[str] = {
+    "docs/use/arm64.md",
+    "docs/use/devcontainer.md",
     "docs/use/fleet-of-hosts.md",
 }
 """Pages that are being translated; a translation that exists is judged all the same."""

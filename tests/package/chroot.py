@@ -20,7 +20,7 @@ from tests.package.resolutions import ROOT
 SUITE = "bookworm"
 INCLUDED = ("curl",)
 """Packages of the chroot beyond apt and the essential ones: the page's reader has them."""
-NEEDED = ("iproute2", "libpq5", "nftables", "procps", "python3", "rpm", "systemd")
+NEEDED = ("iproute2", "libpq5", "nftables", "procps", "python3", "python3-venv", "rpm", "systemd")
 """Packages whose archives, with those that they need, wait in the chroot."""
 FOLDER = ROOT / "build" / "chroot"
 _DOWNLOAD = (

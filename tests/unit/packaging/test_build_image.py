@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import build_image, bundled_packages
+from scripts import build_image, bundled_packages, image_archives, image_sbom
 
 STATUS = """Package: libc6
 Status: install ok installed
@@ -39,7 +39,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_sbom_lists_installed_packages_by_purl(root: Path) -> None:
-    sbom = build_image.make_sbom(root)
+    sbom = image_sbom.make_sbom(root, build_image._PACKAGES_AT)
     assert [part["purl"] for part in sbom["components"]] == [
         "pkg:deb/debian/dpkg@1%3A1.21?arch=amd64&distro=debian-12",
         "pkg:deb/debian/libc6@2.36-9%2Bdeb12u1?arch=amd64&distro=debian-12",
@@ -49,7 +49,9 @@ def test_sbom_lists_installed_packages_by_purl(root: Path) -> None:
 
 
 def test_equal_packages_give_an_equal_sbom(root: Path) -> None:
-    first, second = (json.dumps(build_image.make_sbom(root)) for _ in range(2))
+    first, second = (
+        json.dumps(image_sbom.make_sbom(root, build_image._PACKAGES_AT)) for _ in range(2)
+    )
     assert first == second
 
 
@@ -136,12 +138,12 @@ def an_archive(path: Path, container: str) -> Path:
 def test_equal_images_have_equal_archives(tmp_path: Path) -> None:
     for name in ("a", "b"):
         built = an_archive(tmp_path / f"{name}-built", name)
-        build_image.normalise(built, tmp_path / name, ["localhost/x:1"])
+        image_archives.normalise(built, tmp_path / name, ["localhost/x:1"])
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     with tarfile.open(tmp_path / "a") as archive:
-        (manifest,) = json.load(build_image._member(archive, "manifest.json"))
-        config = json.load(build_image._member(archive, manifest["Config"]))
-        assert build_image._member(archive, "layer.tar").read() == b"layer"
+        (manifest,) = json.load(image_archives._member(archive, "manifest.json"))
+        config = json.load(image_archives._member(archive, manifest["Config"]))
+        assert image_archives._member(archive, "layer.tar").read() == b"layer"
     assert manifest["RepoTags"] == ["localhost/x:1"]
     assert config["config"] == {
         "Hostname": "",
@@ -157,11 +159,20 @@ def test_repacked_archive_has_no_times_and_a_fixed_order(tmp_path: Path) -> None
                 entry = tarfile.TarInfo(path)
                 entry.mtime = time
                 archive.addfile(entry)
-        build_image.repack(tmp_path / f"{name}-built", tmp_path / name)
+        image_archives.repack(tmp_path / f"{name}-built", tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_unknown_step_prints_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["build_image.py", "other", "x"])
     with pytest.raises(SystemExit, match="mmdebstrap"):
+        build_image.main()
+
+
+def test_unknown_architecture_is_refused_with_those_that_exist(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ["build_image.py", "rootfs", "x", "--architecture", "mips"]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit, match="mips is none of amd64, arm64"):
         build_image.main()
