@@ -7,12 +7,13 @@ counters move; without one it connects to the data plane.
 
 import os
 import socket
+import ssl
 import sys
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 
 SERVER = Path("/proc/1/cmdline")
-_DEFAULTS = {"listen": "0.0.0.0:8169", "admin": "127.0.0.1:8170"}
+_DEFAULTS = {"listen": "0.0.0.0:8169", "admin": "127.0.0.1:8170", "admin-cert": ""}
 _TIMEOUT_S = 2
 _OK = 200
 
@@ -25,12 +26,14 @@ def setting(name: str, arguments: list[str]) -> str:
             return "".join(arguments[index + 1 : index + 2])
         if argument.startswith(f"{flag}="):
             return argument.removeprefix(f"{flag}=")
-    return os.environ.get(f"OPENIMDS_{name.upper()}") or _DEFAULTS[name]
+    return os.environ.get(f"OPENIMDS_{name.upper().replace('-', '_')}") or _DEFAULTS[name]
 
 
 def address(text: str) -> tuple[str, int]:
     """Return host and port of a listener; loopback stands for "every address"."""
-    host, _, port = text.removeprefix("http://").rstrip("/").rpartition(":")
+    host, _, port = (
+        text.removeprefix("https://").removeprefix("http://").rstrip("/").rpartition(":")
+    )
     host = host.strip("[]")
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), int(port)  # noqa: S104 - as above
 
@@ -50,6 +53,10 @@ def problem(arguments: list[str]) -> str:
             return ""
         host, port = address(admin)
         connection = HTTPConnection(host, port, timeout=_TIMEOUT_S)
+        if setting("admin-cert", arguments):
+            # The name of this container's own loopback is in no certificate.
+            context = ssl._create_unverified_context()  # noqa: S323, SLF001 - as above
+            connection = HTTPSConnection(host, port, timeout=_TIMEOUT_S, context=context)
         connection.request("GET", "/readyz")
         status = connection.getresponse().status
     except (OSError, ValueError, HTTPException) as error:

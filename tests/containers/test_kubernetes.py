@@ -242,6 +242,12 @@ def test_both_controls_pass_their_probes_and_one_leads(lab: Lab) -> None:
     assert f"ask the control that leads, at http://{CONTROLS[leader]}:8170" in body
 
 
+def test_check_of_the_image_finds_the_control_that_leads(lab: Lab) -> None:
+    command = ("python3", "-I", "/usr/local/lib/openimds/healthcheck.py")
+    codes = {name: attempt("exec", f"{name}-control", *command).code for name in CONTROLS}
+    assert codes == {name: int(name != lab.leader()) for name in CONTROLS}
+
+
 def test_admin_api_answers_by_the_names_of_its_service(lab: Lab) -> None:
     address = CONTROLS[lab.leader()]
     names = ("openimds-admin", "openimds-admin.openimds.svc", address)

@@ -51,7 +51,7 @@ control:
   priorityClassName: high
 host:
   hostNetwork: true
-  listen: "169.254.169.254:80"
+  listen: "127.0.0.1:8169,169.254.169.254:80"
   joinTokenSecret: join-tokens
   metrics: true
   extraArgs: [--max-connections=100]

@@ -1,7 +1,7 @@
 // Helm, with which the tests check and render the chart.
 module openimds.invalid/helm
 
-go 1.26.8
+go 1.26.0
 
 tool helm.sh/helm/v4/cmd/helm
 

@@ -1,4 +1,5 @@
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +9,11 @@ from pathlib import Path
 import healthcheck
 import pytest
 
+from tests.support.certificates import TestCa
+
 
 @contextmanager
-def admin(status: int) -> Iterator[str]:
+def admin(status: int, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Serve this status at /readyz, 404 elsewhere."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -21,6 +24,8 @@ def admin(status: int) -> Iterator[str]:
         def log_message(self, *_: object) -> None: ...
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.handle_request)
         thread.start()
         yield f"127.0.0.1:{server.server_port}"
@@ -55,6 +60,7 @@ def test_defaults_are_those_of_the_image(monkeypatch: pytest.MonkeyPatch) -> Non
         ("0.0.0.0:8170", ("127.0.0.1", 8170)),
         ("[::]:8170", ("::1", 8170)),
         ("http://imds:8170/", ("imds", 8170)),
+        ("https://localhost:8170", ("localhost", 8170)),
         ("169.254.169.254:80", ("169.254.169.254", 80)),
     ],
 )
@@ -66,6 +72,18 @@ def test_every_address_means_loopback(text: str, expected: tuple[str, int]) -> N
 def test_health_is_that_of_readyz(status: int, problem: str) -> None:
     with admin(status) as address:
         assert healthcheck.problem(["--admin", address]) == problem
+
+
+@pytest.mark.parametrize("status, problem", [(200, ""), (503, "/readyz: status 503")])
+def test_health_is_asked_by_https_where_admin_has_a_certificate(
+    status: int, problem: str, tmp_path: Path
+) -> None:
+    certificate, key = TestCa(tmp_path, "CA").issue("imds.example", "192.0.2.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with admin(status, context) as address:
+        words = ["--admin", address, f"--admin-cert={certificate}"]
+        assert healthcheck.problem(words) == problem
 
 
 def test_absent_server_is_a_problem() -> None:
