@@ -149,11 +149,8 @@ def differences(name: str, root: Path = ROOT, *, is_whole: bool = True) -> Itera
 
 
 def _in_structure(here: Page, there: Page) -> Iterator[str]:
-    if [one.level for one in here.sections] != [one.level for one in there.sections]:
-        yield (
-            f"has headings of levels {[one.level for one in here.sections[1:]]}, "
-            f"the original {[one.level for one in there.sections[1:]]}"
-        )
+    if text := _in_headings(here, there):
+        yield text
     else:
         for mine, other in zip(here.sections, there.sections, strict=True):
             if mine.rows != other.rows:
@@ -171,6 +168,12 @@ def _in_structure(here: Page, there: Page) -> Iterator[str]:
         yield f"lacks the code {', '.join(f'`{one}`' for one in lacking)}"
 
 
+def _in_headings(here: Page, there: Page) -> str:
+    """Return how the levels of the headings differ, or nothing."""
+    mine, other = ([one.level for one in each.sections[1:]] for each in (here, there))
+    return "" if mine == other else f"has headings of levels {mine}, the original {other}"
+
+
 def _in_links(name: str, here: Page, there: Page, root: Path, *, is_whole: bool) -> Iterator[str]:
     original = original_of(name)
     mine: Counter[Target] = Counter()
@@ -186,10 +189,28 @@ def _in_links(name: str, here: Page, there: Page, root: Path, *, is_whole: bool)
         if original_of(path) == path and (root / translated).is_file():
             yield f"{link} leads to English, and {translated} exists: type --link"
     other = Counter(target_of(link, original, root) for link in there.links)
-    for target in other - mine:
-        yield f"lacks a link to {_shown(target, root)}"
-    for target in mine - other:
-        yield f"has a link more than the original: {_shown(target, root)}"
+    lacking, surplus = other - mine, mine - other
+    # Headings are counted, so those of a page with more or fewer than its original have no fellows.
+    paths = {one.path for one in (*lacking, *surplus) if one.heading is not None}
+    unlike = {path: text for path in paths if (text := _in_headings_of(path, root))}
+    for path in sorted({*unlike} - {original}):
+        yield f"links to headings of {path}, but {translation_of(path)} {unlike[path]}"
+    for target in lacking:
+        if target.heading is None or target.path not in unlike:
+            yield f"lacks a link to {_shown(target, root)}"
+    for target in surplus:
+        if target.heading is None or target.path not in unlike:
+            yield f"has a link more than the original: {_shown(target, root)}"
+
+
+def _in_headings_of(original: str, root: Path) -> str:
+    """Return how the headings of the translation of a page differ, or nothing."""
+    translated = root / translation_of(original)
+    return (
+        _in_headings(_page_of(translated), _page_of(root / original))
+        if translated.is_file()
+        else ""
+    )
 
 
 def _file_of(link: str, name: str) -> str:
@@ -221,11 +242,19 @@ def target_of(link: str, name: str, root: Path = ROOT) -> Target:
 
 
 def anchor_in(name: str, other: str, anchor: str, root: Path = ROOT) -> str:
-    """Return the anchor of a heading of another page in the same page's other language."""
+    """Return the anchor of a heading of another page in the same page's other language.
+
+    Raise `ValueError` if the other page has no such heading, or their headings differ.
+    """
     if name == other:
         return anchor
-    anchors = [one.anchor for one in _page_of(root / other).sections]
-    return _page_of(root / name).sections[anchors.index(anchor)].anchor
+    here, there = _page_of(root / name), _page_of(root / other)
+    if _in_headings(here, there):
+        raise ValueError(f"{name} and {other} differ in headings, so #{anchor} has no fellow")
+    anchors = [one.anchor for one in there.sections]
+    if anchor not in anchors:
+        raise ValueError(f"{other} has no heading #{anchor}")
+    return here.sections[anchors.index(anchor)].anchor
 
 
 def _shown(target: Target, root: Path) -> str:
@@ -281,9 +310,14 @@ def main(arguments: list[str], root: Path = ROOT) -> int:
                 stamp(path, root)
             return 0
         case ["--link"]:
+            failed = 0
             for name in translations(root):
-                (root / name).write_text(linked(name, root), "utf-8")
-            return 0
+                try:
+                    (root / name).write_text(linked(name, root), "utf-8")
+                except ValueError as error:
+                    print(f"{name}: not linked: {error}")
+                    failed = 1
+            return failed
         case []:
             found = [
                 f"{name}: {text}" for name in translations(root) for text in differences(name, root)

@@ -12,7 +12,6 @@ from scripts.generate_docs import ROOT, WRITTEN, with_labels
 NOT_YET: set[str] = {
     "docs/use/arm64.md",
     "docs/use/devcontainer.md",
-    "docs/use/fleet-of-hosts.md",
 }
 """Pages that are being translated; a translation that exists is judged all the same."""
 ORIGINALS = {
@@ -150,6 +149,49 @@ def test_link_to_english_is_led_to_the_translation(root: Path) -> None:
     (root / PAGE).write_text(english, "utf-8")
     assert [*translations.differences(PAGE, root, is_whole=False)] == []
     assert translations.main(["--link"], root) == 0
+    assert (root / PAGE).read_text("utf-8") == text
+
+
+LEADS_TO_ONE_MORE = "docs/zh-CN/use/fleet.md has headings of levels [1, 2, 2], the original [1, 2]"
+
+
+def test_link_to_a_heading_that_the_original_lacks_is_named(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet = root / "docs/zh-CN/use/fleet.md"
+    fleet.write_text(f"{fleet.read_text('utf-8')}\n## 再者\n", "utf-8")
+    text = (root / PAGE).read_text("utf-8")
+    (root / PAGE).write_text(text.replace("#标签-tags", "#再者"), "utf-8")
+    (found,) = translations.differences(PAGE, root)
+    assert found == f"links to headings of docs/use/fleet.md, but {LEADS_TO_ONE_MORE}"
+    assert translations.main([], root) == 1
+    assert "docs/zh-CN/use/fleet.md: has headings of levels [1, 2, 2]" in capsys.readouterr().out
+
+
+def test_link_within_a_page_of_more_headings_is_named(root: Path) -> None:
+    text = (root / PAGE).read_text("utf-8")
+    (root / PAGE).write_text(f"{text.replace('#一个故障', '#再者')}\n## 再者\n", "utf-8")
+    (found,) = translations.differences(PAGE, root)
+    assert found == "has headings of levels [1, 2, 2], the original [1, 2]"
+
+
+@pytest.mark.parametrize(
+    "english, expected",
+    [
+        ("# Fleet\n\n## The `tags`\n\n## More\n", "differ in headings, so #the-tags has no fellow"),
+        ("# Fleet\n\n## The tag\n", "docs/use/fleet.md has no heading #the-tags"),
+    ],
+)
+def test_link_that_cannot_be_led_to_the_translation_is_named(
+    root: Path, english: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (root / PAGE).read_text("utf-8").replace("(fleet.md#标签", "(../../use/fleet.md#the")
+    (root / PAGE).write_text(text, "utf-8")
+    (root / "docs/use/fleet.md").write_text(english, "utf-8")
+    assert translations.main(["--link"], root) == 1
+    out = capsys.readouterr().out
+    assert out.startswith(f"{PAGE}: not linked: ")
+    assert expected in out
     assert (root / PAGE).read_text("utf-8") == text
 
 
