@@ -45,7 +45,7 @@ curl -sS -o /dev/null -w '%{http_code}\\n' --interface "$1" \\
   -H Metadata:true -H 'Host: rebound.example' "$url"
 awk '$4 == "0A" {print $2}' /proc/net/tcp | sort -u
 cat /proc/net/tcp6 | awk '$4 == "0A"'
-ps -o user= -C openimds | sort -u
+ps -eo user=,args= | awk '/ serve --listen/ && !/awk/ {print $1}' | sort -u
 runuser -u vscode -- openimds vm list --json > /srv/vms.json
 """
 
