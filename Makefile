@@ -20,7 +20,8 @@ PYTEST := $(BIN)/python -m pytest $(RERUNS) -n auto --dist worksteal
 FAST := --ignore=tests/system --ignore=tests/clients --ignore=tests/containers --ignore=tests/package tests
 PURE := src/openimds/facts/*,src/openimds/vm/*,src/openimds/protocol/*,src/openimds/dataplane/*,src/openimds/fleet/index.py,src/openimds/fleet/vm_entry.py,src/openimds/fleet/response_cache.py,src/openimds/interop/importers/*,src/openimds/interop/transcript/*,src/openimds/interop/compare/*
 IMAGE := $(shell find src packaging/container -type f -not -name '*.pyc') pyproject.toml requirements-packages.lock \
-	packaging/description.md LICENSE NOTICE scripts/build_image.py scripts/build_steps.py scripts/bundled_packages.py
+	packaging/description.md LICENSE NOTICE scripts/build_image.py scripts/build_steps.py scripts/bundled_packages.py \
+	scripts/foreign_root.py scripts/image_archives.py scripts/image_sbom.py
 
 .DEFAULT_GOAL := check
 .DELETE_ON_ERROR:
@@ -63,9 +64,13 @@ manifests: .venv/.dev-stamp ## Write the plain manifests of Kubernetes from the 
 	@$(BIN)/python -m tests.package.kits
 	@$(BIN)/python scripts/kubernetes_manifests.py .venv/clients/helm/helm
 
-image: ## Make the container image, its archives and its bill of materials in dist/ (as root)
+image: ## Make the container image in dist/, as root (ARGS='--architecture arm64': that one, too)
 	@scripts/container-tools
 	@$(MAKE) --no-print-directory build/image/stamp
+ifdef ARGS
+	@$(BIN)/python scripts/build_image.py rootfs build/image $(ARGS)
+	@scripts/private-engine $(BIN)/python scripts/build_image.py image build/image $(ARGS)
+endif
 
 # Module fixtures start servers, so a worker keeps the tests of a module while it can.
 test: .venv/.dev-stamp ## Run the tests that judge the code at hand; ARGS chooses some of them
