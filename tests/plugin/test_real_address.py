@@ -65,6 +65,26 @@ def test_of_a_host(imds):
 """
 
 
+FLAKY = """
+from pathlib import Path
+import pytest
+
+pytestmark = pytest.mark.real_address
+
+@pytest.mark.flaky(reruns=1)
+def test_of_a_mark(imds):
+    first = not Path("marked").exists()
+    Path("marked").touch()
+    assert not first
+
+@pytest.mark.flaky(reruns=2)
+def test_of_another(imds):
+    first = not Path("other").exists()
+    Path("other").touch()
+    assert not first
+"""
+
+
 def has_ended(stat: Path) -> bool:
     """Tell whether a process has ended, reaped by its new parent or not."""
     try:
@@ -161,6 +181,14 @@ def test_proxy_of_the_machine_is_not_used(
 def test_xdist_workers_run_tests_in_children(project: Project) -> None:
     project.write("test_many.py", MANY)
     project.run("-n", "2").assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_failed_test_runs_again_in_another_child(project: Project, workers: str) -> None:
+    project.pytester.makeini("[pytest]\nreruns_delay = 0\n")
+    project.write("test_flaky.py", FLAKY)
+    ran = project.run("-n", workers, "--strict-markers", "--strict-config")
+    assert ran.parseoutcomes() == {"passed": 2, "rerun": 2}
 
 
 def test_azures_hosts_answer_in_children_alone(project: Project) -> None:

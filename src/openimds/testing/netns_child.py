@@ -5,6 +5,7 @@ import signal
 import sys
 import warnings
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ IN_CHILD = "imds_in_child"
 """The pytest option that marks the child; it has no flag on the command line."""
 MEMORY = "imds_memory"
 """The option with the folder in memory, of a child with Azure's hosts."""
+RERUNS = "rerunfailures"
+"""The name of the plugin pytest-rerunfailures."""
 _FILE = "report"
 _REFUSAL, _REPORT, _WARNING, _OUTPUT = "refusal", "report", "warning", "output"
 
@@ -131,6 +134,21 @@ class ReportWriter:
             self.write(_WARNING, pickle.dumps(arguments))
 
 
+class WithoutReruns:
+    """A plugin in the place of pytest-rerunfailures, whose worker calls its controller by TCP.
+
+    The parent runs a failed test again, in another child. Settings and mark stay known.
+    """
+
+    def pytest_addoption(self, parser: pytest.Parser) -> None:
+        """Add the options of that plugin."""
+        import_module(f"pytest_{RERUNS}").pytest_addoption(parser)
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Add the mark of that plugin."""
+        config.addinivalue_line("markers", "flaky: a mark of pytest-rerunfailures")
+
+
 def is_plain(value: object) -> bool:
     """Tell whether a value means the same in another process."""
     if isinstance(value, dict):
@@ -159,4 +177,6 @@ def main(path: str) -> None:
         vars(config).update(workerinput=order.worker, workeroutput={})
     writer.config = config
     config.pluginmanager.register(writer, "imds-report-writer")
+    if f"no:{RERUNS}" in order.arguments:
+        config.pluginmanager.register(WithoutReruns(), "imds-without-reruns")
     sys.exit(config.hook.pytest_cmdline_main(config=config))

@@ -21,7 +21,14 @@ import pytest
 from openimds.linux.platform import IS_LINUX
 from openimds.linux.private_netns import NEEDS_LINUX, no_proxy_variables
 from openimds.testing.marks import mapped_hosts
-from openimds.testing.netns_child import IN_CHILD, MEMORY, ChildReport, ChildRun, is_plain
+from openimds.testing.netns_child import (
+    IN_CHILD,
+    MEMORY,
+    RERUNS,
+    ChildReport,
+    ChildRun,
+    is_plain,
+)
 
 _CHILD = (
     "import sys; sys.path[:] = {path!r}\n"
@@ -164,7 +171,10 @@ def _order(item: pytest.Item, folder: Path, hosts: dict[str, str]) -> ChildRun:
     worker = getattr(config, "workerinput", None)
     node = f"{item.path}::{name}" if name else str(item.path)
     # As arguments, because the option `plugins` is read after the early plugins are loaded.
-    plugins = [word for name in config.option.plugins for word in ("-p", name)]
+    names = list(config.option.plugins)
+    if config.pluginmanager.hasplugin(RERUNS):
+        names.append(f"no:{RERUNS}")
+    plugins = [word for name in names for word in ("-p", name)]
     return ChildRun(options, [*plugins, node], worker, str(folder), hosts, memory)
 
 
