@@ -25,7 +25,7 @@ IMAGE := $(shell find src packaging/container -type f -not -name '*.pyc') pyproj
 
 .DEFAULT_GOAL := check
 .DELETE_ON_ERROR:
-.PHONY: help setup serve dist pyz deb rpm site release release-check manifests image test test-system test-package \
+.PHONY: help setup serve dist pyz deb rpm site screenshots release release-check manifests image test test-system test-package \
 	test-lowest test-pythons cover quick-clients clients containers test-all soak check format docs \
 	resolutions goldens lock bench fuzz clean
 
@@ -53,6 +53,10 @@ rpm: .venv/.runtime-stamp ## Make the package for Enterprise Linux 9 in dist/ (A
 
 site: .venv/.site-stamp ## Make a site of the documents in build/site/html
 	@$(SITE)/python scripts/build_site.py
+
+screenshots: .venv/.dev-stamp ## Take the pictures of docs/use/page.md anew (needs Debian's Chromium)
+	@scripts/host-tools browser
+	@$(BIN)/python -m tests.system.browser.screenshots docs/use/page
 
 release: .venv/.dev-stamp ## Build the files of a release in dist/; KEY=FILE signs them by an SSH key
 	@$(BIN)/python -m scripts.release build $(KEY)
