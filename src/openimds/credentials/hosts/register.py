@@ -242,7 +242,8 @@ class HostRegister(Struct, frozen=True):
     def admission_refusal(self, name: str, now_s: float) -> str:
         """Return the reason why a vouched host may not join, or an empty string.
 
-        A revoked one waits until an operator invites it again; the end of that token is no matter.
+        A revoked one waits until an operator invites it again. A host that joins by tokens keeps
+        its name, and its pending token: a node of the same name is another machine.
         """
         if not is_name(name):
             return f"a host cannot have the name {describe(name)}, expected {NAME_FORM}"
@@ -251,7 +252,9 @@ class HostRegister(Struct, frozen=True):
             if len(self.hosts) < MAX_HOSTS or len(self.prune(now_s).hosts) < MAX_HOSTS:
                 return ""
             return f"there are {MAX_HOSTS} hosts. {self._place_hint()}"
-        return _revoked(entry) if entry.state == "revoked" and entry.invitation is None else ""
+        if entry.state == "revoked" and entry.invitation is None:
+            return _revoked(entry)
+        return "" if entry.account else _token_refusal(entry, now_s)
 
     def admit(
         self, name: str, account: str, certificate: HostCertificate, now_s: float
@@ -386,6 +389,24 @@ def _revoked(entry: HostEntry) -> str:
         f'host "{entry.name}" was revoked at {moment(entry.revoked_s or 0)}. If it is to join '
         f"again, type {_ADD} {entry.name}"
     )
+
+
+def _token_refusal(entry: HostEntry, now_s: float) -> str:
+    """Return why a pod may not take a name that an operator gave, or ""."""
+    name, invitation = entry.name, entry.invitation
+    if entry.state == "joined":
+        return (
+            f'host "{name}" joined by a join token, and no pod takes its name. If its node is to '
+            f"be this host from now on, type openimds control host revoke {name}, then {_ADD} "
+            f"{name}: its pod joins once the new join token has ended"
+        )
+    if invitation and now_s < invitation.ends_s:
+        return (
+            f'host "{name}" has a join token until {moment(invitation.ends_s)}, which comes first; '
+            f"its pod joins once the token has ended. If no pod is to join as this host, type "
+            f"openimds control host revoke {name}"
+        )
+    return ""
 
 
 def _digest(octets: bytes) -> str:

@@ -55,6 +55,38 @@ def test_join_by_token_clears_the_service_account() -> None:
     assert register.join("n1", certificate(2), NOW_S).hosts["n1"].account == ""
 
 
+def joined_by_token(name: str = "db-1") -> HostRegister:
+    secret = b"s" * 32
+    register, _ = BY_ITSELF.invite(name, NOW_S, PRINT, is_admin=True, secret=secret)
+    register, refusal = register.spend(name, secret, b"key", NOW_S)
+    assert refusal == ""
+    return register.join(name, certificate(), NOW_S)
+
+
+@pytest.mark.parametrize("later_s", [0, 30 * DAY_S], ids=["alive", "its certificate has ended"])
+def test_pod_takes_no_host_that_joined_by_a_token(later_s: float) -> None:
+    register = joined_by_token().prune(NOW_S + later_s)
+    refusal = register.admission_refusal("db-1", NOW_S + later_s)
+    assert refusal.startswith('host "db-1" joined by a join token, and no pod takes its name')
+    assert "type openimds control host revoke db-1, then openimds control host add db-1" in refusal
+
+
+def test_operator_lets_a_pod_in_once_the_join_token_has_ended() -> None:
+    register = joined_by_token().revoke("db-1", NOW_S)
+    register, _ = register.invite("db-1", NOW_S, PRINT, is_admin=True)
+    refusal = register.admission_refusal("db-1", NOW_S + JOIN_S - 1)
+    assert "which comes first" in refusal
+    assert register.admission_refusal("db-1", NOW_S + JOIN_S) == ""
+
+
+def test_pod_takes_no_pending_invitation() -> None:
+    register, _ = BY_ITSELF.invite("db-1", NOW_S, PRINT, is_admin=True)
+    refusal = register.admission_refusal("db-1", NOW_S + JOIN_S - 1)
+    assert refusal.startswith('host "db-1" has a join token until 2')
+    assert refusal.endswith("type openimds control host revoke db-1")
+    assert register.admission_refusal("db-1", NOW_S + JOIN_S) == ""
+
+
 def test_name_that_no_host_may_have_is_not_admitted() -> None:
     refusal = BY_ITSELF.admission_refusal("a b", NOW_S)
     assert refusal.startswith('a host cannot have the name the string "a b"')
