@@ -1,12 +1,14 @@
 """Client of the Kubernetes API: get, post, patch and watch, with a service account's token."""
 
 import os
+import re
 import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
@@ -38,6 +40,9 @@ _CHUNK_BYTES = 1 << 16
 _KEEPALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 """A peer that has vanished ends an idle watch within 30 seconds."""
 _ERROR = "ERROR"
+_PATH = re.compile(r"[!-~]*")
+"""The path of a URL as HTTP takes it; another one ends a request by an error."""
+_USERINFO = re.compile(r"^([a-zA-Z]+://)?.*@", re.DOTALL)
 
 
 class KubernetesError(Error):
@@ -132,18 +137,25 @@ class KubernetesApi:
         `ANSWER_BYTES`. Nothing is opened yet.
 
         Raises:
-            ConfigError: the URL is not https, or is http with a token, which all could read.
+            ConfigError: the URL does not fit. Without TLS all could read the secrets in calls, so
+                http is for `kubectl proxy` on this machine alone, which has a token of its own.
         """
         try:
             parts = urlsplit(url)
             self._host, self._port = parts.hostname or "", parts.port or 0
-        except ValueError:
+            self._host.encode("idna")  # As a connection does.
+        except ValueError:  # Of which UnicodeError is one.
             parts, self._host, self._port = urlsplit(""), "", 0
         self._is_tls = parts.scheme == "https"
-        schemes = {"https"} if token_file else {"http", "https"}
-        if parts.scheme not in schemes or not self._host or parts.query or parts.fragment:
-            expected = "https://HOST:PORT" + ("" if token_file else " or http://HOST:PORT")
-            raise ConfigError("URL of the Kubernetes API", f'"{url}"', expected)
+        is_safe = self._is_tls or (parts.scheme == "http" and _is_loopback(self._host))
+        is_plain = not (parts.query or parts.fragment or "@" in url)
+        is_text = _PATH.fullmatch(parts.path) and self._host.isprintable() and " " not in self._host
+        if not (self._host and is_plain and is_text and is_safe) or (
+            token_file and not self._is_tls
+        ):
+            expected = "https://HOST:PORT" + ("" if token_file else " or http://127.0.0.1:PORT")
+            seen = _USERINFO.sub(r"\1***@", url)  # It may hold a password.
+            raise ConfigError("URL of the Kubernetes API", f'"{seen}"', expected)
         self.url = url.rstrip("/")
         self._root = parts.path.rstrip("/")
         self._ca_file, self._token_file = ca_file, token_file
@@ -363,16 +375,30 @@ class KubernetesApi:
         return ApiUnreachableError(f"the Kubernetes API at {self.url} gives no answer ({reason})")
 
 
+def _is_loopback(host: str) -> bool:
+    """Tell whether a host of a URL is this machine by every name service."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _with_query(path: str, params: Mapping[str, str | int] | None) -> str:
     return f"{path}?{urlencode(params)}" if params else path
 
 
 def _status_error(call: str, text: bytes, status: int = 0, after_s: int = 0) -> ApiStatusError:
-    """Return the error of a `Status` object; other text becomes its message, shortened."""
+    """Return the error of a `Status` object; other text becomes its message, shortened.
+
+    That of a POST does not: it may repeat the request, of which a part may be a secret.
+    """
     try:
         value = msgspec.json.decode(text, type=_ApiStatus)
     except BAD_JSON:
-        value = _ApiStatus(message=" ".join(text[:200].decode("utf-8", "replace").split()))
+        message = " ".join(text[:200].decode("utf-8", "replace").split())
+        if call.startswith("POST "):
+            message = f"{len(text):,} bytes that are no Status object"
+        value = _ApiStatus(message=message)
     message = value.message or "no message"
     return ApiStatusError(call, status or value.code, value.reason, message, after_s)
 

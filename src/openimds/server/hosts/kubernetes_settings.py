@@ -54,7 +54,7 @@ def kubernetes_settings(
     if not url:
         api = KubernetesApi.from_pod(environ, folder, timeout_s=CALL_S, answer_bytes=ANSWER_BYTES)
     else:
-        # Such as `kubectl proxy`, which has a token of its own.
+        # `kubectl proxy` has a token of its own.
         files = ("", "") if url.startswith("http:") else (folder / "ca.crt", folder / "token")
         api = KubernetesApi(url, *map(str, files), timeout_s=CALL_S, answer_bytes=ANSWER_BYTES)
     return KubernetesSettings(api, named, published)

@@ -337,6 +337,54 @@ def test_url_that_would_not_keep_the_token_is_refused(url: str) -> None:
         KubernetesApi(url, token_file="token")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://10.1.2.3:8001",
+        "http://api:8001",
+        "http://[2001:db8::1]:8001",
+        "http://127.0.0.1.example:8001",
+        "http://localhost.example:8001",
+        "https://a..b:443",
+        f"https://{'a' * 64}.example",
+        "https://a b",
+        "https://a\x7fb",
+        "https://a/b c",
+        "https://a/ü",
+    ],
+)
+def test_url_that_is_unfit_or_all_could_read_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="URL of the Kubernetes API") as refused:
+        KubernetesApi(url)
+    assert refused.value.expected == "https://HOST:PORT or http://127.0.0.1:PORT"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:8001", "http://127.8.0.1", "http://[::1]:8001", "http://localhost:8001/a"],
+)
+def test_http_is_for_a_proxy_on_this_machine(url: str) -> None:
+    assert KubernetesApi(url).url == url
+
+
+@pytest.mark.parametrize("userinfo", ["user:secret", "secret", "a:/@secret", "a@b:secret"])
+def test_password_in_the_url_is_refused_and_not_repeated(userinfo: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        KubernetesApi(f"https://{userinfo}@api:443")
+    assert refused.value.seen == '"https://***@api:443"'
+    with pytest.raises(ConfigError) as refused:
+        KubernetesApi(f"{userinfo}@api:443")
+    assert refused.value.seen == '"***@api:443"'
+
+
+def test_failure_of_a_post_repeats_nothing_of_the_request(start: Start) -> None:
+    token = "header.payload.signature"
+    api = start(ReplayedAnswer(status=502, parts=[b"x" * 190 + token.encode()]))
+    with pytest.raises(ApiStatusError) as caught:
+        client(api).post("/apis/authentication.k8s.io/v1/tokenreviews", {"token": token})
+    assert caught.value.message == "214 bytes that are no Status object"
+
+
 def re_of(text: str) -> str:
     return text.replace("[", r"\[")
 

@@ -185,6 +185,19 @@ def test_failing_api_lets_nobody_in_and_blames_nobody(
     assert again == "the Kubernetes API reviews tokens again"
 
 
+def test_no_part_of_a_token_is_in_the_log(tmp_path: Path) -> None:
+    token = pod_token("host-x")
+
+    async def work(bench: Bench) -> None:
+        bench.api.failures = [text(b"x" * 190 + token.encode(), 502)]
+        with pytest.raises(Error, match=AWAY):
+            await bench.ask("node-1", token)
+
+    (message,) = with_bench(tmp_path, work).messages
+    assert "502" in message
+    assert token[:10] not in message
+
+
 def test_api_that_is_down_is_away(tmp_path: Path) -> None:
     with ReplayedKubernetes(tmp_path) as api:
         bench = Bench(api)
