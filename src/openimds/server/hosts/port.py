@@ -30,7 +30,7 @@ from openimds.server.hosts.messages import (
 )
 from openimds.server.hosts.session import HostSession
 from openimds.server.notify import Notify
-from openimds.server.seam.channel import Channel, ChannelClosedError
+from openimds.server.seam.channel import MOST_CALLS, Channel, ChannelClosedError
 from openimds.server.seam.messages import SeamMessage
 
 MOST_HOSTS = 5000
@@ -43,6 +43,10 @@ UNPROVEN_S = 15.0
 """The longest connection of such a caller; a host sends its first message in this time."""
 MAX_UNPROVEN_BYTES = 64 << 10
 """The longest message of such a caller."""
+MOST_UNPROVEN_MESSAGES = 1
+"""The messages of such a caller that are answered at the same time; nothing more is read."""
+MOST_MESSAGES = 2 * MOST_CALLS
+"""Those of a host: all calls that it may have under way, and as many that it does not wait for."""
 WAITING = "this control has not loaded its store yet"
 _MESSAGES = 64
 """So many refusals are remembered, and not repeated."""
@@ -282,6 +286,7 @@ class HostsPort:
             FromFleetHost if certificate else Unproven,
             connection.answer,
             max_frame_bytes=None if name else MAX_UNPROVEN_BYTES,
+            most_under_way=MOST_MESSAGES if name else MOST_UNPROVEN_MESSAGES,
         )
         self._connections.add(connection)
         self._counts[name] += 1

@@ -41,6 +41,9 @@ class _FrameKind(IntEnum):
     CALL, POST, RESULT, ERROR = range(4)
 
 
+_ASKING = frozenset({_FrameKind.CALL, _FrameKind.POST})
+
+
 class _Frame(Struct, frozen=True, array_like=True):
     kind: _FrameKind
     number: int
@@ -97,18 +100,23 @@ def from_wire(wire: WireError) -> Exception:
 class Channel:
     """One end of the seam: calls the other end, and answers its calls."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - two streams, messages, their answer, and two bounds
         self,
         reader: StreamReader,
         writer: StreamWriter,
         messages: Any,  # noqa: ANN401 - a union of types
         answer: Answer,
+        *,
         max_frame_bytes: int | None = None,
+        most_under_way: int | None = None,
     ) -> None:
         """Answer the messages of a union of types; `run` reads them.
 
         A frame of more than `max_frame_bytes` ends the channel; None is the bound on all frames.
+        While `most_under_way` messages are answered, nothing is read, and the other end has to
+        wait. None is no bound: an answer that waits for the other end's result needs the reading.
         """
+        self._rooms = asyncio.Semaphore(most_under_way) if most_under_way else None
         self._max_frame_bytes = max_frame_bytes or MAX_FRAME_BYTES
         self._reader, self._writer, self._answer = reader, writer, answer
         self._decode = msgspec.msgpack.Decoder(messages).decode
@@ -159,6 +167,8 @@ class Channel:
                 if length > self._max_frame_bytes:
                     break
                 frame = msgspec.msgpack.decode(await self._reader.readexactly(length), type=_Frame)
+                if self._rooms and frame.kind in _ASKING:
+                    await self._rooms.acquire()
                 self._take(frame)
         except (asyncio.IncompleteReadError, OSError, MsgspecError):
             pass  # An error of TLS, or the time-out of a dead peer, is no ConnectionError.
@@ -185,10 +195,10 @@ class Channel:
                 future.exception()  # Its caller may still be sending; asyncio would log this.
 
     def _take(self, frame: _Frame) -> None:
-        if frame.kind in {_FrameKind.CALL, _FrameKind.POST}:
+        if frame.kind in _ASKING:
             task = asyncio.get_running_loop().create_task(self._do(frame))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._forget)
             return
         future, result = self._calls.get(frame.number, (None, None))
         if future is None or future.done():  # Its caller was cancelled.
@@ -203,6 +213,11 @@ class Channel:
             future.set_result(value)
         else:
             future.set_exception(from_wire(value))
+
+    def _forget(self, task: Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._rooms:
+            self._rooms.release()
 
     async def _do(self, frame: _Frame) -> None:
         try:
