@@ -307,6 +307,18 @@ _CREDENTIALS = (
         "unit/server/hosts/test_fleet_of_hosts.py::test_one_host_takes_few_connections",
     ),
     Bound(
+        "messages of a host that control answers at the same time",
+        "server.hosts.port:MOST_MESSAGES",
+        "no further one is read",
+        "unit/server/hosts/test_message_bounds.py::test_caller_has_few_messages_under_way",
+    ),
+    Bound(
+        "those of a caller without a certificate",
+        "server.hosts.port:MOST_UNPROVEN_MESSAGES",
+        "no further one is read",
+        "unit/server/hosts/test_message_bounds.py::test_caller_has_few_messages_under_way",
+    ),
+    Bound(
         "requests of a VM that control reads from its host",
         "server.hosts.hosts_recording:MOST_RECORDS",
         "the oldest are shown",
