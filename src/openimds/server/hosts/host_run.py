@@ -59,6 +59,8 @@ LONGEST_REJOIN_S = 600.0
 """The longest of such times, if it may not join again."""
 LONGEST_PAUSE_S = 30.0
 """The longest pause between two attempts of a pod to join."""
+ANSWER_S = 60.0
+"""The longest wait for the answer to a renewal: nothing else certifies this host meanwhile."""
 _DRAIN_S = 5.0
 
 
@@ -108,6 +110,8 @@ class FleetHost:
         self._metrics: MetricsListener | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._failures: dict[str, str] = {}
+        self._certifying = asyncio.Lock()
+        """Held from a request to the acceptance of its answer: all requests share one next key."""
         with ExitStack() as resources:
             state = State(Path(settings.state).absolute(), settings.state_group)
             resources.callback(state.close)
@@ -295,16 +299,19 @@ class FleetHost:
 
         They are empty once this host has joined.
         """
-        name, reasons = self._own.name, []
-        for control in self._own.controls:
-            try:
-                proof = await asyncio.to_thread(pod.read)
-                await join_by_account(control, name, proof, self._identity)
-            except (OSError, Error) as error:
-                reasons.append(f"{control}: {reason_of(error)}")
-            else:
-                self._notify(JOINED.message(f"this host has joined as {name}", host=name))
-                return ""
+        name, reasons, before = self._own.name, [], self._identity.serial
+        async with self._certifying:
+            if self._identity.serial != before:
+                return ""  # Another one has got a certificate meanwhile; this would end it.
+            for control in self._own.controls:
+                try:
+                    proof = await asyncio.to_thread(pod.read)
+                    await join_by_account(control, name, proof, self._identity)
+                except (OSError, Error) as error:
+                    reasons.append(f"{control}: {reason_of(error)}")
+                else:
+                    self._notify(JOINED.message(f"this host has joined as {name}", host=name))
+                    return ""
         return "; ".join(reasons)
 
     async def _join_where_refused(self, pod: PodFiles) -> None:
@@ -332,10 +339,18 @@ class FleetHost:
                 await self._attempt("the certificate of this host is not renewed", self._certify)
 
     async def _certify(self) -> None:
-        csr = await asyncio.to_thread(self._identity.request)
-        joined: JoinedHost = await self.follower.ask(Renew(csr))
-        answer = (self._own.name, joined.certificate, joined.roots, time.time())
-        await asyncio.to_thread(self._identity.accept, *answer)
+        before = self._identity.serial
+        async with self._certifying:
+            if self._identity.serial != before:
+                return
+            csr = await asyncio.to_thread(self._identity.request)
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    joined: JoinedHost = await self.follower.ask(Renew(csr))
+            except TimeoutError:
+                raise Error(f"control gives no answer within {ANSWER_S:g} s") from None
+            answer = (self._own.name, joined.certificate, joined.roots, time.time())
+            await asyncio.to_thread(self._identity.accept, *answer)
         self._notify(
             RENEWED.message(
                 "the certificate of this host is renewed",
