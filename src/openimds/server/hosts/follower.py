@@ -37,7 +37,7 @@ from openimds.server.hosts.messages import (
 )
 from openimds.server.hosts.session import MOST_REMOVED_SHARE, PATIENCE_S
 from openimds.server.notify import Notify
-from openimds.server.seam.channel import Channel, ChannelClosedError
+from openimds.server.seam.channel import CertificateRefusedError, Channel, ChannelClosedError
 from openimds.server.seam.events_follower import EventsFollower
 from openimds.server.seam.host_end import HostEnd
 from openimds.server.seam.messages import SLICE, Approve, Ping, SeamMessage
@@ -58,6 +58,9 @@ WAIT_PAUSE_S = 1.0
 """The longest pause where a control does not lead: it may lead a moment later."""
 _MOST_DOUBLED = 10
 """The pause is at its longest before; a host may be without control for weeks."""
+
+_CERTIFICATE_ERRORS = (SSLCertVerificationError, CertificateRefusedError)
+"""Control's root is not the one that this host knows, or control does not know this host."""
 
 Answer = Callable[[SeamMessage], Awaitable[Any]]
 Connect = Callable[[str, Answer], Awaitable[Channel]]
@@ -108,7 +111,9 @@ class HostFollower:
         """The VMs whose listener cannot be opened; None after an attempt that did not end."""
         self._is_comparing = self._is_lost = False
         self._refusals: dict[str, str] = {}
-        """The last reported refusal of each control."""
+        """The last reported refusal of each control, also of what this host sends."""
+        self._refusing: set[str] = set()
+        """The controls whose last answer refuses this host's certificate."""
 
     @property
     def vm_count(self) -> int:
@@ -122,12 +127,16 @@ class HostFollower:
 
     @property
     def is_refused(self) -> bool:
-        """Whether no control is followed, and one has refused this host."""
-        return self._channel is None and bool(self._refusals)
+        """Whether no control is followed, and one refuses this host's certificate.
+
+        Silence and an error of another kind are no refusal: to join again ends valid certificates.
+        """
+        return self._channel is None and bool(self._refusing)
 
     def forget_refusals(self) -> None:
         """Wait for the next attempt: this host has a new certificate."""
         self._refusals.clear()
+        self._refusing.clear()
 
     def silent_s(self) -> float:
         """Return the time since the last message of a control."""
@@ -187,6 +196,8 @@ class HostFollower:
                     is_refusal = isinstance(error, SSLCertVerificationError) or not isinstance(
                         error, OSError | ChannelClosedError
                     )
+                    if isinstance(error, _CERTIFICATE_ERRORS):
+                        self._refusing.add(control)
                     self._lose(f"{control}: {reason_of(error)}", control if is_refusal else "")
                 else:
                     failures = 0
@@ -205,6 +216,7 @@ class HostFollower:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 answer: Welcome | Wait = await channel.call(self._hello())
+            self._refusing.discard(control)
             if isinstance(answer, Wait):
                 self._lose(f"{control}: {answer.reason}")
                 return False
@@ -222,7 +234,7 @@ class HostFollower:
             self.note_activity(is_whole=True)
             if self._is_lost:
                 self._is_lost = False
-                self._refusals.clear()
+                self.forget_refusals()
                 self._notify(
                     FEED_RECOVERED.message(
                         f"control at {control} is followed again", control=control

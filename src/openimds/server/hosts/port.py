@@ -30,7 +30,12 @@ from openimds.server.hosts.messages import (
 )
 from openimds.server.hosts.session import HostSession
 from openimds.server.notify import Notify
-from openimds.server.seam.channel import MOST_CALLS, Channel, ChannelClosedError
+from openimds.server.seam.channel import (
+    MOST_CALLS,
+    CertificateRefusedError,
+    Channel,
+    ChannelClosedError,
+)
 from openimds.server.seam.messages import SeamMessage
 
 MOST_HOSTS = 5000
@@ -130,7 +135,7 @@ class HostConnection:
             case JoinByAccount():
                 return await authority.admit(message.name, message.token, message.csr, self.source)
         if not self.name:
-            raise Error(self._refusal)
+            raise (CertificateRefusedError if self.certificate else Error)(self._refusal)
         match message:
             case Renew():
                 return await authority.renew(self.certificate, message.csr)

@@ -37,6 +37,10 @@ class ChannelClosedError(Error):
     """The process at the other end has ended, or does not speak these messages."""
 
 
+class CertificateRefusedError(Error):
+    """The other end lets the certificate of this process in no longer."""
+
+
 class _FrameKind(IntEnum):
     CALL, POST, RESULT, ERROR = range(4)
 
@@ -54,12 +58,14 @@ class WireError(Struct, frozen=True):
     """An error as it passes: its kind and its parts.
 
     `number` is that of the system's error behind it. The parts of a ConfigError are its four texts;
-    a TakenError has three more.
+    a TakenError has three more. `refuses_certificate` is a member and no kind, so that a release
+    without it reads the same text.
     """
 
     kind: str
     parts: tuple[str, ...]
     number: int = 0
+    refuses_certificate: bool = False
 
 
 def to_wire(error: BaseException) -> WireError:
@@ -74,7 +80,8 @@ def to_wire(error: BaseException) -> WireError:
     if isinstance(error, StoreError):
         return WireError("store", (str(error),), number)
     if isinstance(error, Error):
-        return WireError("error", (str(error),), number)
+        is_refused = isinstance(error, CertificateRefusedError)
+        return WireError("error", (str(error),), number, is_refused)
     return WireError("internal", (repr(error),), number)
 
 
@@ -89,7 +96,7 @@ def from_wire(wire: WireError) -> Exception:
         case "store", (text,):
             error = StoreError(text)
         case "error", (text,):
-            error = Error(text)
+            error = CertificateRefusedError(text) if wire.refuses_certificate else Error(text)
         case _, parts:
             error = RuntimeError(*parts)
     if wire.number:

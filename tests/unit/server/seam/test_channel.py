@@ -9,15 +9,18 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec.json
+import msgspec.msgpack
 import pytest
-from msgspec import ValidationError
+from msgspec import Struct, ValidationError
 
 from openimds.errors import ConfigError, Error, shortage
 from openimds.fleet.quarantine import TakenError
 from openimds.fleet.store.port import StoreError
 from openimds.server.seam.channel import (
+    CertificateRefusedError,
     Channel,
     ChannelClosedError,
+    WireError,
     from_wire,
     open_channel,
     to_wire,
@@ -65,6 +68,7 @@ def joined(answer: Answer, work: Callable[[Channel, socket.socket], Awaitable[No
         TakenError(ConfigError("vms.a.reach", "1", "2"), "a", "10.0.0.1", "b"),
         StoreError("fleet.db: the disk is full"),
         Error("a key cannot be read"),
+        CertificateRefusedError("the host a is revoked"),
     ],
 )
 def test_error_passes_with_its_type_and_parts(error: Error) -> None:
@@ -74,6 +78,19 @@ def test_error_passes_with_its_type_and_parts(error: Error) -> None:
     if isinstance(error, TakenError):
         assert isinstance(passed, TakenError)
         assert (passed.name, passed.claim, passed.other) == ("a", "10.0.0.1", "b")
+
+
+def test_release_before_reads_the_refusal_of_a_certificate() -> None:
+    class WireErrorBefore(Struct, frozen=True):
+        kind: str
+        parts: tuple[str, ...]
+        number: int = 0
+
+    octets = msgspec.msgpack.encode(to_wire(CertificateRefusedError("revoked")))
+    before = msgspec.msgpack.decode(octets, type=WireErrorBefore)
+    assert before == WireErrorBefore("error", ("revoked",))
+    octets = msgspec.msgpack.encode(before)
+    assert type(from_wire(msgspec.msgpack.decode(octets, type=WireError))) is Error
 
 
 def test_shortage_behind_an_error_passes() -> None:
