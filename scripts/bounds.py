@@ -355,10 +355,16 @@ _CREDENTIALS = (
         "unit/server/hosts/test_vouching.py::test_failing_api_lets_nobody_in_and_blames_nobody",
     ),
     Bound(
-        "addresses whose refused service-account tokens are counted",
+        "counts of addresses with refused service-account tokens or other texts",
         "server.hosts.vouching:MOST_SOURCES",
         "the one refused longest ago is forgotten",
-        "unit/server/hosts/test_vouching.py::test_addresses_of_refused_tokens_are_bounded",
+        "unit/server/hosts/test_vouching.py::test_addresses_and_refused_tokens_are_bounded",
+    ),
+    Bound(
+        "refused service-account tokens that are remembered by their hashes",
+        "server.hosts.vouching:MOST_REFUSED",
+        "the one refused longest ago is forgotten",
+        "unit/server/hosts/test_vouching.py::test_addresses_and_refused_tokens_are_bounded",
     ),
     Bound(
         "cached revocation lists",

@@ -2,7 +2,9 @@
 
 Anybody who reaches the port for hosts can send a text in the form of a token, and each costs the
 API a review. So few run at once, each has a time, and an address whose tokens are refused waits
-longer and longer. A refusal costs no host that has joined anything.
+longer and longer. A good token behind the same address comes through at a small rate: while the
+address waits, one that was not refused before is reviewed each second. A refusal costs no host that
+has joined anything.
 """
 
 import asyncio
@@ -10,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from hashlib import sha256
 from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
 
@@ -45,8 +48,16 @@ ANSWER_BYTES = 1 << 20
 FREE_FAILURES = 3
 """So many refused tokens of an address cost it no wait."""
 LONGEST_WAIT_S = 60.0
+MOST_COUNTED = FREE_FAILURES + 7
+"""The highest count of an address; its wait is the longest."""
+SPARE_S = 1.0
+"""An address that waits has one review of a new token in so many seconds."""
+CALM_S = 60.0
+"""So many calm seconds take one from the count of an address."""
+MOST_REFUSED = 4096
+"""The refused tokens that are remembered, by their hashes; the oldest is forgotten."""
 MOST_SOURCES = 1024
-"""The addresses whose refused tokens are counted; the one refused longest ago is forgotten."""
+"""The counts of addresses, for tokens and for other texts; the oldest is forgotten."""
 BUSY = "control reviews many tokens now; the host joins once it has time"
 _MESSAGES = 64
 """So many refusals are remembered, and not repeated."""
@@ -70,10 +81,14 @@ class VouchingApi(Protocol):
 
 
 class _Failures(Struct):
-    """The refused tokens of an address, and when the next one may come."""
+    """The refused tokens of an address, or other texts, and their wait."""
 
     count: int = 0
     until_s: float = 0.0
+    calm_s: float = 0.0
+    """The time from which it is calm: that of the last refusal, or the end of the wait for it."""
+    spare_s: float = 0.0
+    """The time of the next review while it waits."""
 
 
 class Vouching:
@@ -93,7 +108,9 @@ class Vouching:
         self._places = asyncio.Semaphore(MOST_REVIEWS)
         self._threads = ThreadPoolExecutor(MOST_REVIEWS, "kubernetes")
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
-        self._trouble = ""
+        self._refused: OrderedDict[bytes, None] = OrderedDict()
+        self._troubles: set[str] = set()
+        """The troubles with the API that were reported since it reviewed a token last."""
         self._waiting = 0
 
     async def account_of(self, name: str, token: str, source: str) -> str:
@@ -107,12 +124,21 @@ class Vouching:
         Raises:
             Error: the token does not prove the name, or the API cannot be asked.
         """
-        self._check_wait(source)
-        judged: TokenRefusal | BoundPod = form_refusal(token) or await self._in_turn(token, source)
-        if isinstance(judged, BoundPod):
-            judged = name_refusal(judged, name) or judged
+        counted = source
+        judged: TokenRefusal | BoundPod | None = form_refusal(token)
+        if judged:
+            # It costs the API nothing, so it makes no token wait, but the log has few of them.
+            counted = f"{source}, texts"
+            if self._waits(counted):
+                raise Error(_WAIT)
+        else:
+            judged = await self._in_turn(token, source)
+            if isinstance(judged, BoundPod):
+                judged = name_refusal(judged, name) or judged
+            if isinstance(judged, TokenRefusal):
+                self._remember(token)
         if isinstance(judged, TokenRefusal):
-            self._note_failure(source)
+            self._note_failure(counted)
             self._report(
                 HOST_REFUSED.message(
                     f"the host {name[:128]!a} at {source or 'an unknown address'} may not join by "
@@ -123,6 +149,7 @@ class Vouching:
             )
             raise Error(judged.public)
         self._failures.pop(source, None)
+        self._refused.pop(_digest(token), None)
         return str(judged.account)
 
     def close(self) -> None:
@@ -135,25 +162,45 @@ class Vouching:
         Raises:
             Error: the API cannot be asked, or is asked too much.
         """
+        self._check_wait(source, token)
         if self._waiting >= MOST_WAITING:
             raise Error(BUSY)
         self._waiting += 1
+        until_s = asyncio.get_running_loop().time() + REVIEW_S
         try:
-            async with asyncio.timeout(REVIEW_S), self._places:
-                self._check_wait(source)  # Others of it may have been refused meanwhile.
-                judged = await self._reviewed(token)
+            await self._place(until_s)
+            try:
+                self._check_turn(source, token)
+                async with asyncio.timeout_at(until_s):
+                    judged = await self._reviewed(token)
+            finally:
+                self._places.release()
         except TimeoutError:
             raise self._away(f"no answer within {REVIEW_S:g} s") from None
         except MsgspecError as error:
-            raise self._away(f"its answer is of another form ({error})") from None
+            reason = f"its answer is of another form ({error})"
+            raise self._away(reason.replace(token, "***")) from None
         except (KubernetesError, ConfigError) as error:
             raise self._away(str(error).replace(token, "***")) from None
         finally:
             self._waiting -= 1
-        if self._trouble:
-            self._trouble = ""
+        if self._troubles:
+            self._troubles.clear()
             self._notify(HOSTS_TROUBLE.message("the Kubernetes API reviews tokens again"))
         return judged
+
+    async def _place(self, until_s: float) -> None:
+        """Take a place for a review.
+
+        Raises:
+            Error: there is none in time.
+        """
+        try:
+            async with asyncio.timeout_at(until_s):
+                await self._places.acquire()
+        except TimeoutError:
+            reason = f"{MOST_REVIEWS} reviews are under way, and a token waited {REVIEW_S:g} s"
+            raise self._away(reason, BUSY) from None
 
     async def _reviewed(self, token: str) -> BoundPod | TokenRefusal:
         answer = await self._call(lambda: self._api.post(REVIEWS, review_of(token)))
@@ -169,33 +216,63 @@ class Vouching:
             return TokenRefusal(f"the pod {pod} is gone")
         return judge_pod(found, pod)
 
-    def _away(self, reason: str) -> Error:
-        if reason != self._trouble:
-            self._trouble = reason
+    def _away(self, reason: str, public: str = AWAY) -> Error:
+        if reason not in self._troubles and len(self._troubles) < _MESSAGES:
+            self._troubles.add(reason)
             self._notify(
                 HOSTS_TROUBLE.message(f"hosts cannot join by service-account tokens: {reason}")
             )
-        return Error(AWAY)
+        return Error(public)
 
-    def _check_wait(self, source: str) -> None:
-        """Check that an address need not wait.
+    def _check_wait(self, source: str, token: str) -> None:
+        """Check that a token need not wait.
 
         Raises:
-            Error: too many of its tokens were refused.
+            Error: too many of its address were refused, and it cannot be reviewed in between.
         """
-        known = self._failures.get(source)
-        if known and known.until_s > self._steady():
+        if not self._waits(source):
+            return
+        if self._failures[source].spare_s > self._steady() or _digest(token) in self._refused:
             raise Error(_WAIT)
 
-    def _note_failure(self, source: str) -> None:
-        known = self._failures.setdefault(source, _Failures())
-        self._failures.move_to_end(source)
-        known.count += 1
+    def _waits(self, counted: str) -> bool:
+        known = self._failures.get(counted)
+        return known is not None and known.until_s > self._steady()
+
+    def _check_turn(self, source: str, token: str) -> None:
+        """Check it again, as others of it may have been refused meanwhile; count the review.
+
+        Raises:
+            Error: as `_check_wait`.
+        """
+        self._check_wait(source, token)
+        if known := self._failures.get(source):
+            known.spare_s = self._steady() + SPARE_S
+
+    def _note_failure(self, counted: str) -> None:
+        now_s = self._steady()
+        known = self._failures.setdefault(counted, _Failures(calm_s=now_s))
+        self._failures.move_to_end(counted)
+        calm = int(max(0.0, now_s - known.calm_s) / CALM_S)
+        known.count = min(max(0, known.count - calm) + 1, MOST_COUNTED)
         beyond = known.count - FREE_FAILURES
         if beyond > 0:
-            known.until_s = self._steady() + min(LONGEST_WAIT_S, 2.0 ** min(beyond - 1, 16))
+            wait_s = min(LONGEST_WAIT_S, 2.0 ** (beyond - 1))
+            known.until_s = max(known.until_s, now_s + wait_s)
+        known.calm_s = max(now_s, known.until_s)
         if len(self._failures) > MOST_SOURCES:
             self._failures.popitem(last=False)
 
+    def _remember(self, token: str) -> None:
+        digest = _digest(token)
+        self._refused[digest] = None
+        self._refused.move_to_end(digest)
+        if len(self._refused) > MOST_REFUSED:
+            self._refused.popitem(last=False)
+
     async def _call(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode()).digest()

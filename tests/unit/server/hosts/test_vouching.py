@@ -15,11 +15,15 @@ from openimds.server.hosts import vouching
 from openimds.server.hosts.vouching import (
     AWAY,
     BUSY,
+    CALM_S,
     FREE_FAILURES,
     LONGEST_WAIT_S,
+    MOST_COUNTED,
+    MOST_REFUSED,
     MOST_REVIEWS,
     MOST_SOURCES,
     MOST_WAITING,
+    SPARE_S,
     Vouching,
 )
 from tests.support.replayed_api import ReplayedAnswer
@@ -33,6 +37,8 @@ from tests.support.replayed_kubernetes import (
 
 ACCOUNT = ServiceAccount("openimds", "openimds-host")
 NOT_ACCEPTED = "this service-account token is not accepted"
+WAITS = "tokens of this address were refused: the next one is reviewed within a minute"
+UNKNOWN = {"kind": "TokenReview", "status": {"user": {}, "error": "unknown"}}
 
 
 class Clock:
@@ -243,8 +249,7 @@ class HeldApi:
 
 
 def test_reviews_under_way_and_waiting_are_bounded() -> None:
-    unknown = {"kind": "TokenReview", "status": {"user": {}, "error": "unknown"}}
-    api = HeldApi(unknown)
+    api = HeldApi(UNKNOWN)
 
     async def whole() -> list[str]:
         bound = Vouching(api, {ACCOUNT}, lambda _: None, Clock())
@@ -267,20 +272,22 @@ def test_reviews_under_way_and_waiting_are_bounded() -> None:
     assert api.count == MOST_WAITING
 
 
-def test_many_wrong_tokens_at_once_cost_few_reviews() -> None:
-    api = HeldApi({"kind": "TokenReview", "status": {"user": {}, "error": "unknown"}})
+@pytest.mark.parametrize("are_equal", [True, False])
+def test_many_wrong_tokens_at_once_cost_few_reviews(are_equal: bool) -> None:
+    api = HeldApi(UNKNOWN)
     api.may_answer.set()
+    tokens = [pod_token("x" if are_equal else f"x{number}") for number in range(MOST_WAITING)]
 
     async def whole() -> list[str]:
         bound = Vouching(api, {ACCOUNT}, lambda _: None, Clock())
-        asks = [bound.account_of("n", pod_token("x"), "192.0.2.1") for _ in range(MOST_WAITING)]
+        asks = [bound.account_of("n", token, "192.0.2.1") for token in tokens]
         refusals = await asyncio.gather(*asks, return_exceptions=True)
         bound.close()
         return [str(refusal) for refusal in refusals]
 
     refusals = asyncio.run(whole())
     assert api.count <= FREE_FAILURES + MOST_REVIEWS
-    assert sum("the next one is reviewed within a minute" in refusal for refusal in refusals) >= 50
+    assert sum(WAITS in refusal for refusal in refusals) >= 50
 
 
 def test_refused_tokens_of_an_address_wait_longer_and_longer(tmp_path: Path) -> None:
@@ -292,7 +299,7 @@ def test_refused_tokens_of_an_address_wait_longer_and_longer(tmp_path: Path) -> 
             wait_s = 0.0
             while True:
                 try:
-                    bench.vouching._check_wait("192.0.2.1")
+                    bench.vouching._check_wait("192.0.2.1", pod_token("forged"))
                     break
                 except Error:
                     wait_s += 1
@@ -310,32 +317,130 @@ def test_refused_tokens_of_an_address_wait_longer_and_longer(tmp_path: Path) -> 
     assert len(bench.messages) == 1  # The same reason is not repeated.
 
 
+async def refuse(bench: Bench, count: int = FREE_FAILURES + 1, first: int = 0) -> None:
+    """Let reviews refuse further tokens of an address."""
+    for number in range(first, first + count):
+        with pytest.raises(Error, match=NOT_ACCEPTED):
+            await bench.ask("node-1", pod_token(f"forged-{number}"))
+
+
 def test_one_address_makes_no_other_wait(tmp_path: Path) -> None:
     async def work(bench: Bench) -> None:
         bench.api.add("host-x", "node-1")
-        for _ in range(FREE_FAILURES + 1):
-            with pytest.raises(Error, match=NOT_ACCEPTED):
-                await bench.ask("node-1", pod_token("forged"))
+        await refuse(bench)
         asked = len(bench.api.asked)
-        with pytest.raises(Error, match="tokens of this address were refused: the next one is"):
-            await bench.ask("node-1", pod_token("host-x"))
+        with pytest.raises(Error, match=WAITS):
+            await bench.ask("node-1", pod_token("forged-0"))
         assert len(bench.api.asked) == asked
         assert await bench.ask("node-1", pod_token("host-x"), "192.0.2.2")
 
     with_bench(tmp_path, work)
 
 
-def test_addresses_of_refused_tokens_are_bounded() -> None:
-    api = HeldApi({})
+def test_good_token_passes_while_its_address_waits(tmp_path: Path) -> None:
+    async def work(bench: Bench) -> None:
+        bench.api.add("host-x", "node-1")
+        await refuse(bench, FREE_FAILURES + 1)
+        bench.clock.now_s += SPARE_S
+        assert await bench.ask("node-1", pod_token("host-x"))
+
+    with_bench(tmp_path, work)
+
+
+def test_new_tokens_of_a_waiting_address_have_a_small_rate(tmp_path: Path) -> None:
+    async def work(bench: Bench) -> None:
+        await refuse(bench)
+        for first in range(100, 110):
+            bench.clock.now_s += SPARE_S
+            await refuse(bench, 1, first)
+            asked = len(bench.api.asked)
+            with pytest.raises(Error, match=WAITS):
+                await bench.ask("node-1", pod_token(f"forged-{first + 50}"))
+            assert len(bench.api.asked) == asked
+        bench.clock.now_s += SPARE_S
+        bench.api.add("host-x", "node-1")
+        assert await bench.ask("node-1", pod_token("host-x"))
+
+    with_bench(tmp_path, work)
+
+
+def test_texts_that_are_no_tokens_make_no_token_wait(tmp_path: Path) -> None:
+    async def work(bench: Bench) -> None:
+        bench.api.add("host-x", "node-1")
+        for number in range(FREE_FAILURES + 1):
+            with pytest.raises(Error, match=NOT_ACCEPTED):
+                await bench.ask(f"n-{number}", "garbage")
+        with pytest.raises(Error, match=WAITS):  # The log has few of them.
+            await bench.ask("n", "garbage")
+        assert await bench.ask("node-1", pod_token("host-x"))
+
+    bench = with_bench(tmp_path, work)
+    assert len(bench.messages) == FREE_FAILURES + 1
+    assert bench.api.asked == [("POST", REVIEWS)]
+
+
+def test_count_of_an_address_falls_while_it_is_calm(tmp_path: Path) -> None:
+    async def work(bench: Bench) -> None:
+        for number in range(3 * MOST_COUNTED):
+            bench.clock.now_s += SPARE_S
+            await refuse(bench, 1, number)
+        (known,) = bench.vouching._failures.values()
+        assert known.count == MOST_COUNTED
+        bench.clock.now_s += LONGEST_WAIT_S + MOST_COUNTED * CALM_S
+        await refuse(bench, FREE_FAILURES, 100)
+        with pytest.raises(Error, match=NOT_ACCEPTED):
+            await bench.ask("node-1", pod_token("forged-0"))  # It was refused before.
+        with pytest.raises(Error, match=WAITS):
+            await bench.ask("node-1", pod_token("forged-0"))
+
+    with_bench(tmp_path, work)
+
+
+def test_place_that_does_not_come_is_no_silence_of_the_api(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(vouching, "REVIEW_S", 0.05)
+    api, messages = HeldApi(UNKNOWN), list[str]()
+
+    async def whole() -> None:
+        bound = Vouching(api, {ACCOUNT}, messages.append, Clock())
+        for _ in range(MOST_REVIEWS):
+            await bound._places.acquire()
+        with pytest.raises(Error, match=BUSY):
+            await bound.account_of("n", pod_token("x"), "192.0.2.1")
+        api.may_answer.set()
+        for _ in range(MOST_REVIEWS):
+            bound._places.release()
+        monkeypatch.undo()
+        with pytest.raises(Error, match=NOT_ACCEPTED):
+            await bound.account_of("n", pod_token("x"), "192.0.2.1")
+        bound.close()
+
+    asyncio.run(whole())
+    assert messages[0] == (
+        "hosts cannot join by service-account tokens: 4 reviews are under way, and a token "
+        "waited 0.05 s"
+    )
+    assert messages[1] == "the Kubernetes API reviews tokens again"
+
+
+def test_addresses_and_refused_tokens_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vouching, "MOST_REFUSED", 16)
+    api = HeldApi(UNKNOWN)
+    api.may_answer.set()
     bound = Vouching(api, {ACCOUNT}, lambda _: None, Clock())
 
     async def whole() -> None:
         for number in range(MOST_SOURCES + 10):
+            token = pod_token(f"x-{number}") if number < 32 else "no token"
             with pytest.raises(Error, match=NOT_ACCEPTED):
-                await bound.account_of("n", "no token", f"source-{number}")
+                await bound.account_of("n", token, f"source-{number}")
 
     asyncio.run(whole())
     bound.close()
     assert len(bound._failures) == MOST_SOURCES == 1024
     assert "source-9" not in bound._failures
-    assert api.count == 0
+    assert "source-10" in bound._failures
+    assert len(bound._refused) == 16
+    assert MOST_REFUSED == 4096
+    assert api.count == 32
