@@ -22,13 +22,13 @@ _OF_HELM = re.compile(r"^ +(helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n
 _HEAD = "# Made by `make manifests` from packaging/kubernetes/chart.\n"
 
 
-def render(helm: str, *options: str) -> str:
+def render(helm: str, *options: str, release: str = "openimds", namespace: str = NAMESPACE) -> str:
     """Return the objects of the chart as Helm prints them.
 
     Raises:
         CalledProcessError: Helm refuses the chart or its values.
     """
-    command = [helm, "template", "openimds", str(CHART), "--namespace", NAMESPACE, *options]
+    command = [helm, "template", release, str(CHART), "--namespace", namespace, *options]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 

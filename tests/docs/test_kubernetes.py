@@ -141,8 +141,8 @@ def test_service_accounts_have_no_more_rights_than_these() -> None:
         if row["kind"] == "ClusterRole"
     }
     assert rules == {
-        "openimds-openimds-control": [(["tokenreviews"], ["create"])],
-        "openimds-openimds-kubevirt": [(["virtualmachineinstances"], ["list", "watch"])],
+        "openimds:openimds:control": [(["tokenreviews"], ["create"])],
+        "openimds:openimds:kubevirt": [(["virtualmachineinstances"], ["list", "watch"])],
     }
 
 
@@ -169,7 +169,22 @@ def test_page_has_every_value_with_its_default() -> None:
         assert shown[name] == ("" if is_empty else f"`{text}`"), name
 
 
+def section(heading: str) -> str:
+    """Return the text of a section of the page."""
+    return PAGE.read_text("utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
 def test_page_names_the_kind_recipe_as_not_executed() -> None:
-    text = PAGE.read_text("utf-8")
-    section = text.partition("## kind")[2].partition("\n## ")[0]
-    assert "not executed" in section
+    assert "not executed" in section("kind")
+
+
+def test_upgrade_of_the_page_has_hosts_follow_controls() -> None:
+    text = section("Upgrade")
+    strategies = re.findall(r"helm upgrade .* --set host\.updateStrategy=(\w+)\n", text)
+    assert strategies == ["OnDelete", "RollingUpdate"]
+    between = text.partition("=OnDelete")[2].partition("helm upgrade")[0]
+    assert "kubectl rollout status deployment openimds-control" in between
+    applied = re.findall(r"--filename ([\w.]+)", text)
+    assert sorted(applied) == sorted(path.name for path in (FOLDER / "manifests").iterdir())
+    assert applied[-2:] == ["control.yaml", "host.yaml"]
+    assert "opens no listener" in " ".join(text.split())

@@ -211,6 +211,77 @@ def test_values_of_kubevirt_make_its_pod_alone(helm: str, tmp_path: Path) -> Non
     assert "--trust-annotations" in watcher["args"]
 
 
+def test_names_that_look_like_numbers_stay_texts(
+    helm: str, validated: Callable[[str, str], "subprocess.CompletedProcess[str]"]
+) -> None:
+    names = (
+        "store.secret",
+        "keys.secret",
+        "control.priorityClassName",
+        "control.fleetConfigMap",
+        "control.adminTLSSecret",
+        "host.priorityClassName",
+        "host.joinTokenSecret",
+        "kubevirt.priorityClassName",
+        "kubevirt.templateConfigMap",
+        "kubevirt.fleetConfigMap",
+    )
+    options = ["--set-string", ",".join(f"{name}=123" for name in names)]
+    options += ["--set-string", "nameOverride=on", "--set", "kubevirt.enabled=true"]
+    rendered = render(helm, *options, release="123", namespace="456")
+    judged = validated(rendered, VERSIONS[-1])
+    assert judged.returncode == 0, judged.stderr
+    found = {(row["kind"], row["metadata"]["name"]): row for row in yaml.safe_load_all(rendered)}
+    labels = found["Deployment", "123-on-control"]["spec"]["selector"]["matchLabels"]
+    assert labels["app.kubernetes.io/name"] == "on"
+    assert labels["app.kubernetes.io/instance"] == "123"
+    (subject,) = found["RoleBinding", "123-on-control"]["subjects"]
+    assert subject["namespace"] == "456"
+
+
+def test_no_two_releases_have_a_cluster_role_of_one_name(helm: str) -> None:
+    names: list[str] = []
+    for release, namespace in (("imds-openimds", "team"), ("openimds", "team-imds")):
+        rendered = render(helm, "--set=kubevirt.enabled=true", release=release, namespace=namespace)
+        found = list(yaml.safe_load_all(rendered))
+        roles = [row["metadata"]["name"] for row in found if row["kind"] == "ClusterRole"]
+        bindings = [row for row in found if row["kind"] == "ClusterRoleBinding"]
+        assert [row["metadata"]["name"] for row in bindings] == roles
+        assert [row["roleRef"]["name"] for row in bindings] == roles
+        names += roles
+    assert len(names) == len(set(names)) == 4
+
+
+def test_hosts_stay_as_they_are_by_the_first_step_of_an_upgrade(helm: str) -> None:
+    def strategies(*options: str) -> dict[str, dict[str, object]]:
+        rows = yaml.safe_load_all(render(helm, *options))
+        return {
+            row["metadata"]["name"]: row["spec"].get("updateStrategy") or row["spec"]["strategy"]
+            for row in rows
+            if row["kind"] in {"DaemonSet", "Deployment"}
+        }
+
+    first, second = strategies("--set=host.updateStrategy=OnDelete"), strategies()
+    assert first["openimds-host"] == {"type": "OnDelete"}
+    assert second["openimds-host"]["type"] == "RollingUpdate"
+    assert first["openimds-control"] == second["openimds-control"]
+    assert first["openimds-control"]["type"] == "RollingUpdate"
+
+
+def test_admin_api_knows_every_name_of_its_service(helm: str) -> None:
+    rows = yaml.safe_load_all(render(helm, "--set-string=control.adminHosts={imds.example}"))
+    (control,) = (row for row in rows if row["kind"] == "Deployment")
+    (words,) = (
+        word.removeprefix("--admin-hosts=")
+        for word in control["spec"]["template"]["spec"]["containers"][0]["args"]
+        if word.startswith("--admin-hosts=")
+    )
+    service = ["openimds-admin"]
+    for suffix in (".$(POD_NAMESPACE)", ".svc", ".cluster.local"):
+        service.append(service[-1] + suffix)
+    assert words.split(",") == [*service, "$(POD_IP)", "imds.example"]
+
+
 @pytest.mark.parametrize(
     "value, place, reason",
     [
@@ -219,6 +290,10 @@ def test_values_of_kubevirt_make_its_pod_alone(helm: str, tmp_path: Path) -> Non
         ("control.replicas=two", "/control/replicas", "got string, want integer"),
         ("control.repicas=2", "/control", "additional properties 'repicas' not allowed"),
         ("host.stateFolder=state", "/host/stateFolder", "'state' does not match pattern"),
+        ("host.netnsFolder=/run/../etc", "/host/netnsFolder", "'/run/../etc' does not match"),
+        ("kubevirt.stateFolder=/run/./x", "/kubevirt/stateFolder", "does not match pattern"),
+        ("host.listen=127.0.0.1:80\n-x:80", "/host/listen", "does not match pattern"),
+        ("host.updateStrategy=Never", "/host/updateStrategy", "must be one of"),
         ("store.secret=My_Store", "/store/secret", "'My_Store' does not match pattern"),
         ("hosts.x=1", "", "additional properties 'hosts' not allowed"),
         ("control.publicURL=example.org", "/control/publicURL", "does not match pattern"),

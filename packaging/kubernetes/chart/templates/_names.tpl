@@ -16,16 +16,21 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Cluster roles have no namespace; no name has a colon, so no two releases make one. */}}
+{{- define "openimds.clusterName" -}}
+{{- printf "%s:%s" .Release.Namespace (include "openimds.fullname" .) -}}
+{{- end -}}
+
 {{- define "openimds.selector" -}}
-app.kubernetes.io/name: {{ include "openimds.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "openimds.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "openimds.labels" -}}
 {{ include "openimds.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: openimds
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
