@@ -178,6 +178,15 @@ def test_page_names_the_kind_recipe_as_not_executed() -> None:
     assert "not executed" in section("kind")
 
 
+def test_page_names_each_container_that_is_root_on_its_node() -> None:
+    powers = {"SYS_ADMIN", "SYS_PTRACE"}
+    names = {name for name, added in ALLOWED.items() if added & powers}
+    assert names == {"host", "server", "watcher"}
+    assert "Count the pods of hosts as root of their node" in section("Install")
+    assert "The watcher is as powerful as root on its node" in section("KubeVirt")
+    assert "The server is as powerful" in section("KubeVirt")
+
+
 def test_upgrade_of_the_page_has_hosts_follow_controls() -> None:
     text = section("Upgrade")
     strategies = re.findall(r"helm upgrade .* --set host\.updateStrategy=(\w+)\n", text)
