@@ -49,6 +49,37 @@ wait $!
 openimds state check --state /var/lib/openimds > /dev/null
 """
 """Serves the state folder as the service does, and asks for values of its state."""
+SYSTEMCTL = """#!/bin/sh
+[ -d /var/lib/private/openimds ] && state=old || state=new
+words="$*"
+case "$words" in
+  *ActiveState*)
+    [ -e "/srv/units/$4" ] && cat "/srv/units/$4" || echo inactive
+    exit ;;
+  *TriggeredBy*)
+    printf 'openimds.socket openimds-netns@a.socket\n\n\nopenimds-fleet-host.socket\n'
+    exit ;;
+  start*openimds-fleet-host.service*) echo "control does not answer: it waits" >> /srv/calls ;;
+esac
+echo "$state $words" >> /srv/calls
+"""
+"""A systemctl that knows the units of /srv/units, and writes what it is called for."""
+UNITS = {
+    "openimds.socket": "active",
+    "openimds-netns@a.socket": "active",
+    "openimds-fleet-host.socket": "inactive",
+    "openimds.service": "active",
+    "openimds-control.service": "failed",
+    "openimds-fleet-host.service": "activating",
+}
+CALLS = [
+    "old --system daemon-reload",
+    "old stop openimds.socket openimds-netns@a.socket openimds.service openimds-fleet-host.service",
+    "new start openimds.socket openimds-netns@a.socket",
+    "new start openimds.service",
+    "new --no-block start openimds-fleet-host.service",
+]
+"""Nothing listens while the state moves, and no control is waited for."""
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +273,20 @@ def test_state_of_units_of_0_1_0_goes_to_the_user(bare: Chroot) -> None:
     assert {name: body for name, body in after.items() if name.startswith("ca/")} == {
         name: body for name, body in before.items() if name.startswith("ca/")
     }
+
+
+def boot(system: Chroot) -> str:
+    """Put a systemctl there; return the line that makes systemd seem to run."""
+    system.write("/usr/bin/systemctl", SYSTEMCTL, 0o755)
+    for name, state in UNITS.items():
+        system.write(f"/srv/units/{name}", f"{state}\n")
+    return "mkdir -p /run/systemd/system\n"
+
+
+def test_state_moves_while_no_socket_is_open(bare: Chroot) -> None:
+    write_state_of_0_1_0(bare)
+    bare.shell(f"{boot(bare)}dpkg --install /srv/openimds.deb")
+    assert (bare.folder / "upper/srv/calls").read_text().splitlines() == CALLS
 
 
 def test_upgrade_keeps_state_and_files_of_the_operator(

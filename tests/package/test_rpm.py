@@ -21,11 +21,13 @@ from tests.package.chroot import NEEDED, Chroot, base
 from tests.package.resolutions import ROOT
 from tests.package.test_deb import (
     ASK,
+    CALLS,
     FLEET,
     HOOKS,
     STATE_OF_0_1_0,
     architecture,
     bodies,
+    boot,
     chroot,
     write_state_of_0_1_0,
 )
@@ -197,6 +199,13 @@ def test_state_of_units_of_0_1_0_goes_to_the_user(bare: tuple[Path, ...], tmp_pa
         assert (upper / "etc/openimds/fleet.yaml").read_bytes() == written
         owners = "find /var/lib/openimds -printf '%u:%g %m\\n' | sort -u"
         assert system.shell(owners) == "openimds:openimds 600\nopenimds:openimds 700\n"
+
+
+def test_state_moves_while_no_socket_is_open(bare: tuple[Path, ...], tmp_path: Path) -> None:
+    with chroot(tmp_path, *bare) as system:
+        write_state_of_0_1_0(system)
+        system.shell(boot(system) + INSTALL)
+        assert (system.folder / "upper/srv/calls").read_text().splitlines() == CALLS
 
 
 def test_upgrade_keeps_state_and_files_of_the_operator(
