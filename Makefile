@@ -118,7 +118,7 @@ containers:
 	@echo 'Containers are not tested: CONTAINERS=skip'
 else
 containers: .venv/.dev-stamp ## Run the image, Compose, Testcontainers (CONTAINERS=skip: nothing)
-	@scripts/container-tools
+	@scripts/container-tools emulator
 	@scripts/host-tools
 	@$(MAKE) --no-print-directory build/image/stamp
 	@$(BIN)/python -m tests.containers.kits
