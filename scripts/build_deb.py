@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # It may be run as a file.
 
-from scripts.build_steps import architecture, run, version  # noqa: E402 - see above
+from scripts.build_steps import MAINTAINER, architecture, run, version  # noqa: E402 - see above
 from scripts.bundled_packages import PLATFORMS, PYTHON, least_glibc  # noqa: E402
 from scripts.debian_copyright import copyright_file  # noqa: E402
 from scripts.package_tree import DOC, SITE, date_and_open, make_tree  # noqa: E402
@@ -78,7 +78,7 @@ def control(root: Path, wanted: str) -> str:
         "Package": "openimds",
         "Version": debian_version(version()),
         "Architecture": wanted,
-        "Maintainer": "The OpenIMDS authors <openimds@contact.invalid>",
+        "Maintainer": MAINTAINER,
         "Installed-Size": str(installed_size(root)),
         "Depends": ", ".join(depends),
         "Recommends": "iproute2, libpq5, nftables",

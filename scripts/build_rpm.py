@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # It may be run as a file.
 
 from scripts.build_deb import debian_version  # noqa: E402 - see above
-from scripts.build_steps import architecture, epoch, run, version  # noqa: E402
+from scripts.build_steps import MAINTAINER, architecture, epoch, run, version  # noqa: E402
 from scripts.bundled_packages import PLATFORMS, PYTHON, least_glibc  # noqa: E402
 from scripts.debian_copyright import LIBRARIES, copyright_file, license_name  # noqa: E402
 from scripts.package_tree import DOC, HOME, SITE, date_and_open, make_tree  # noqa: E402
@@ -134,9 +134,8 @@ def spec(root: Path, number: str) -> str:
         parts.append(f"%{name}\nset -e\n{text.strip()}")
     parts.append("\n".join(("%files", "%defattr(-, root, root)", *files(root))))
     when = time.strftime("%a %b %d %Y", time.gmtime(epoch()))
-    author = "The OpenIMDS authors <openimds@contact.invalid>"
     parts.append(
-        f"%changelog\n* {when} {author} - {number}-{RELEASE}\n"
+        f"%changelog\n* {when} {MAINTAINER} - {number}-{RELEASE}\n"
         f"- The changes are in /{DOC}/changelog.gz."
     )
     return "\n\n".join(parts) + "\n"

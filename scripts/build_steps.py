@@ -1,12 +1,16 @@
 """Parts of the scripts that build packages: commands to run, and facts about this commit."""
 
 import os
+import platform
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+MAINTAINER = "The OpenIMDS authors <openimds@contact.invalid>"
+"""Who makes the packages; `make release-check` asks for an address."""
+_DEBIAN_NAMES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def version() -> str:
@@ -17,7 +21,8 @@ def version() -> str:
 
 def architecture() -> str:
     """Return Debian's name for the architecture of this machine."""
-    return output("dpkg", "--print-architecture")
+    machine = platform.machine()
+    return output("dpkg", "--print-architecture") or _DEBIAN_NAMES.get(machine, machine)
 
 
 def epoch() -> int:

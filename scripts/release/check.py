@@ -16,7 +16,7 @@ SIGNERS = "packaging/release-signers"
 """The public keys whose signature makes a release, in OpenSSH's form of allowed signers."""
 PLACEHOLDER = re.compile(r"(?:https?://)?[\w.@-]+\.invalid\b")
 """An address that only the owner of the project knows (RFC 2606 keeps `.invalid` free)."""
-NAMED_BY_THE_OWNER = ("SECURITY.md", "pyproject.toml", "scripts/build_deb.py", SIGNERS)
+NAMED_BY_THE_OWNER = ("SECURITY.md", "pyproject.toml", "scripts/build_steps.py", SIGNERS)
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)((a|b|rc)\d+)?")
 _HEADING = re.compile(r"^## \[([^\]]+)\](?: - (\S+))?$", re.MULTILINE)
 

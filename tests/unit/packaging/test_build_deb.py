@@ -1,11 +1,12 @@
 """The fields of the Debian package, without building it."""
 
+import platform
 from pathlib import Path
 
 import pytest
 
 from scripts import build_deb, bundled_packages, debian_copyright, package_tree
-from scripts.build_steps import ROOT
+from scripts.build_steps import ROOT, architecture
 
 UNITS = sorted((ROOT / "packaging/systemd").iterdir())
 
@@ -128,8 +129,21 @@ def test_maintainer_scripts_enable_and_start_nothing_new() -> None:
         text = (build_deb.SOURCES / name).read_text()
         assert "systemctl enable" not in text.replace("of `systemctl enable`", "")
         assert "host up" not in text
-        assert [line for line in text.splitlines() if "-invoke start" in line] == (
-            ['[ -z "$running" ] || deb-systemd-invoke start $running > /dev/null || true']
+        assert [line.strip() for line in text.splitlines() if " start " in line] == (
+            [
+                '[ -z "$sockets" ] || systemctl start $sockets > /dev/null || true',
+                'systemctl $block start "$service" > /dev/null || true',
+            ]
             if name == "postinst"
             else []
         )
+
+
+@pytest.mark.parametrize("machine, name", [("x86_64", "amd64"), ("aarch64", "arm64")])
+def test_architecture_is_known_without_dpkg(
+    machine: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert architecture() == name
+    assert bundled_packages.PLATFORMS[name] == machine
