@@ -3,13 +3,15 @@
 import json
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.release.__main__ import build
-from scripts.release.check import SIGNERS, Checkout, findings
+from scripts.release.chart import pack
+from scripts.release.check import NAMED_BY_THE_OWNER, SIGNERS, Checkout, findings
 from scripts.release.dependencies import PERMITTED, Package, read_lock, runtime_packages
 from scripts.release.files import SUMS, is_signed, provenance, sign, sums_of
 from tests.package.resolutions import ROOT
@@ -58,7 +60,7 @@ def release(tmp_path: Path, key: Path) -> Checkout:
         ("pyproject.toml", PROJECT),
         ("CHANGELOG.md", CHANGES),
         ("SECURITY.md", "Write to security@example.org.\n"),
-        ("scripts/build_deb.py", 'MAINTAINER = "keeper@example.org"\n'),
+        ("scripts/build_steps.py", 'MAINTAINER = "keeper@example.org"\n'),
         ("src/openimds/__init__.py", f'__version__ = "{VERSION}"\n'),
         (SIGNERS, f"release {key.with_suffix('.pub').read_text()}"),
         ("requirements.lock", (ROOT / "requirements.lock").read_text()),
@@ -153,6 +155,23 @@ def test_fault_of_a_file_is_named(
     assert "the checkout has changes that are not committed: git status" in found
     assert any(finding in one for one in found)
     assert len(found) == 2
+
+
+def test_every_address_of_the_owner_is_checked() -> None:
+    listed = git(ROOT, "grep", "--files-with-matches", "@contact[.]invalid", "--", ":!tests")
+    assert {*listed.splitlines()} <= {*NAMED_BY_THE_OWNER}
+
+
+def test_chart_has_the_files_of_the_commit_alone(release: Checkout) -> None:
+    chart = release.root / "chart"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text("name: openimds\n")
+    (chart / "templates/ü.yaml").write_text("a: b\n")
+    git(release.root, "add", ".")
+    (chart / "values.mine.yaml").write_text("password: secret\n")
+    pack(chart, release.root / "chart.tgz", 1_800_000_000)
+    with tarfile.open(release.root / "chart.tgz") as archive:
+        assert archive.getnames() == ["openimds/Chart.yaml", "openimds/templates/ü.yaml"]
 
 
 def test_version_of_a_development_is_refused(release: Checkout) -> None:
