@@ -161,6 +161,49 @@ def test_faults_of_the_installation_name_what_to_do(
     assert "several packages fit: openimds_" in ran.stderr
 
 
+@pytest.mark.parametrize(
+    "version, chosen",
+    [
+        ("latest", "0.10.0"),
+        ("0.1.0", "0.1.0"),
+        ("0.2.0rc1", "0.2.0rc1"),
+        ("0.1", None),
+        ("0.10.0*", None),
+    ],
+)
+def test_version_is_that_between_the_separators(
+    version: str, chosen: str | None, tmp_path: Path
+) -> None:
+    place = tmp_path / "a folder"
+    place.mkdir()
+    for name in ("0.1.0", "0.10.0", "0.10.0.dev1", "0.2.0rc1", "0.2.0"):
+        (place / f"openimds-{name}-cp311-linux_x86_64.pyz").touch()
+    shutil.copy(FEATURE / "install.sh", place)
+    # Nothing is installed: `install` ends it, and a program of this name is here.
+    (tmp_path / "install").write_text('#!/bin/sh\necho "$3"\nexit 1\n')
+    (tmp_path / "install").chmod(0o755)
+    (tmp_path / "python3").symlink_to("install")
+    ran = subprocess.run(
+        ["sh", place / "install.sh"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "VERSION": version},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    if chosen:
+        assert ran.stdout == f"{place}/openimds-{chosen}-cp311-linux_x86_64.pyz\n"
+    else:
+        assert f"there is no package of version {version} in {place}" in ran.stderr
+
+
+def test_options_stay_as_they_were_written(packages: dict[str, list[Path]], system: Chroot) -> None:
+    words = r"--names a\nb 'c' $HOME"
+    assert install(system, *packages["pyz"], arguments=words).returncode == 0
+    print_them = '. /usr/local/share/openimds/options; printf %s "$arguments"'
+    assert system.run("sh", "-euc", print_them) == words
+
+
 def test_description_keeps_the_specification() -> None:
     assert {"id", "version", "name"} <= DESCRIPTION.keys() <= KNOWN
     assert DESCRIPTION["id"] == FEATURE.name

@@ -13,15 +13,30 @@ fail() {
   exit 1
 }
 
-# Nobody owns the name in a public index, so a package is never looked up by it.
-[ "$version" != latest ] || version=
+# Nobody owns the name in a public index, so a package is never looked up by it: it lies here.
+packages() {
+  for path in "$here"/openimds_*.deb "$here"/openimds-*.pyz "$here"/openimds-*.whl; do
+    [ ! -f "$path" ] || printf '%s\n' "${path##*/}"
+  done
+}
+# Prints a version in Debian's form, in which a pre-release sorts before its release.
+debian_version() { printf '%s\n' "$1" | sed -E 's/[.~]?(dev|a|b|rc)([0-9])/~\1\2/'; }
+# The version of a package lies between its name and the next "_" or "-".
+version_of() { debian_version "$(printf '%s\n' "$1" | sed -E 's/^openimds[_-]([^_-]*).*/\1/')"; }
+
+if [ "$version" = latest ]; then
+  version=
+  wanted=$(packages | while read -r name; do version_of "$name"; done | sort -V | tail -n 1)
+else
+  wanted=$(debian_version "$version")
+fi
 found=
-for path in "$here"/openimds[_-]"$version"*.deb "$here"/openimds-"$version"*.pyz "$here"/openimds-"$version"*.whl; do
-  [ ! -f "$path" ] || found="$found ${path##*/}"
+for name in $(packages); do
+  [ "$(version_of "$name")" != "$wanted" ] || found="$found $name"
 done
 case "${found# }" in
   '') fail "there is no package${version:+ of version $version} in $here: make one by 'make pyz', 'make deb' or 'make dist' in a checkout, and copy it there" ;;
-  *' '*) fail "several packages fit:$found: leave one of them in $here, or name its version" ;;
+  *' '*) fail "several packages fit:$found: leave one of them in $here" ;;
 esac
 package=$here/${found# }
 
@@ -61,8 +76,9 @@ case $fleet in
 esac
 quote() { printf "'%s'\n" "$(printf %s "$1" | sed "s/'/'\\\\''/g")"; }
 {
-  echo "fleet=$(quote "$fleet")"
-  echo "arguments=$(quote "${ARGUMENTS:-}")"
-  echo "user=$(quote "${_REMOTE_USER:-root}")"
+  # echo of dash would make a new line of the two characters \n.
+  printf '%s\n' "fleet=$(quote "$fleet")"
+  printf '%s\n' "arguments=$(quote "${ARGUMENTS:-}")"
+  printf '%s\n' "user=$(quote "${_REMOTE_USER:-root}")"
 } > "$share/options"
 install -m 0755 "$here/start" "$share/start"
