@@ -1,8 +1,9 @@
 """List and watch: the objects of one resource, kept as the API has them.
 
 A list gives the objects and a version; a watch from that version gives each change. A stream that
-ends or breaks goes on from the last version; 410 means that the API has forgotten it, so that a new
-list is due. A failure changes nothing in what is known: the last objects stay.
+ends or breaks goes on from the last version. A version that the API refuses, such as by 410, is
+forgotten, and so is one from which nothing came in several watches: a new list is due. A failure
+changes nothing in what is known: the last objects stay.
 """
 
 import random
@@ -27,6 +28,14 @@ WATCH_S = 300
 """The shortest time that a watch is asked to last; the longest is twice that, as in client-go."""
 SHORT_WATCH_S = 1.0
 """A watch without an event that ends sooner is a failure, or the API would be asked for ever."""
+FAILED_WATCHES = 4
+"""So many watches in a row that fail before any event lead to a list: an event that cannot be read
+comes again from the same version."""
+_PASSING = frozenset(
+    {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE}
+)
+"""The error statuses that say nothing about the version. 504 does: it also stands for a version
+that is too large, as after etcd was restored from a backup."""
 
 ApiObject = dict[str, Any]
 Params = Mapping[str, str | int]
@@ -74,7 +83,7 @@ class ListWatch:
         self._objects: dict[str, ApiObject] = {}
         self._version = ""
         self._is_confirmed = False
-        self._failures = 0
+        self._failures = self._failed_watches = 0
         self._reported = ""
 
     def follow(self) -> None:
@@ -89,11 +98,13 @@ class ListWatch:
                 self._list()
             self._watch()
         except ApiStatusError as error:
-            if error.status == HTTPStatus.GONE:
+            if not _passes(error):
                 self._version = ""
             self._fail(error, error.retry_after_s)
         except Error as error:
             self._fail(error, 0)
+        if self._failed_watches >= FAILED_WATCHES:
+            self._version, self._failed_watches = "", 0
 
     def _list(self) -> None:
         """Replace the objects by a list; confirm a list that lacks much."""
@@ -142,8 +153,16 @@ class ListWatch:
         params = {**self._selector, "resourceVersion": self._version}
         try:
             for event in self._api.watch(self._path, params, lasting_s=lasting_s):
-                has_event = True
                 self._take(event)
+                has_event = True
+        except Error as error:
+            if has_event:
+                self._failed_watches = 0
+            elif not _passes(error):
+                self._failed_watches += 1
+            raise
+        else:
+            self._failed_watches = 0
         finally:
             if has_event or self._now() - began >= SHORT_WATCH_S:
                 self._failures, self._reported = 0, ""
@@ -175,3 +194,8 @@ class ListWatch:
         self._failures = min(self._failures + 1, 10)
         pause = longest * (1 + self._chance()) / 2
         self._wait(max(pause, min(retry_after_s, LONGEST_PAUSE_S)))
+
+
+def _passes(error: Error) -> bool:
+    """Tell whether an error is a status that says nothing about the version."""
+    return isinstance(error, ApiStatusError) and error.status in _PASSING

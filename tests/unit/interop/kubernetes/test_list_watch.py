@@ -137,6 +137,45 @@ def test_410_as_status_or_event_leads_to_a_list() -> None:
         assert done.published[-1] == ({"a", "b"}, True)
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 500, 504])
+def test_status_of_a_watch_leads_to_a_list(status: int) -> None:
+    refusal = ApiStatusError("GET", status, "Timeout", "Too large resource version: 7, current: 3")
+    done = Follower(page(7, "a"), page(7, "a"), [refusal], page(3, "a"), [5.0]).run()
+    assert [name for name, _ in done.api.calls[2:]] == ["watch", "list", "watch"]
+    assert done.api.calls[-1][1]["resourceVersion"] == "3"
+
+
+@pytest.mark.parametrize("status", [429, 502, 503])
+def test_status_that_passes_keeps_the_version(status: int) -> None:
+    busy = ApiStatusError("GET", status, "Busy", "later")
+    done = Follower(page(7, "a"), page(7, "a"), *[[busy]] * 9, [5.0]).run()
+    assert [name for name, _ in done.api.calls[2:]] == ["watch"] * 10
+    assert done.api.calls[-1][1]["resourceVersion"] == "7"
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        WatchEvent("ADDED", {"kind": "x"}),
+        ApiUnreachableError("a line of the watch has more than 4,194,304 bytes"),
+    ],
+)
+@pytest.mark.parametrize("slow_s", [[], [2.0]])
+def test_event_that_cannot_be_read_leads_to_a_list(poison: object, slow_s: list[float]) -> None:
+    begin = (page(7, "a"), page(7, "a"), [event("ADDED", "b", 8), poison])
+    again = [[*slow_s, poison]] * module.FAILED_WATCHES
+    done = Follower(*begin, *again, page(50, "a", "c"), page(51, "a", "c"), [5.0]).run()
+    watches = ["watch"] * (1 + module.FAILED_WATCHES)
+    assert [name for name, _ in done.api.calls[2:]] == [*watches, "list", "list", "watch"]
+    assert done.published[-1] == ({"a", "c"}, True)
+
+
+def test_watches_that_fail_after_an_event_go_on_from_it() -> None:
+    failing = [[event("ADDED", "b", 8 + n), BROKEN] for n in range(2 * module.FAILED_WATCHES)]
+    done = Follower(page(7), page(7), *failing, [5.0]).run()
+    assert {name for name, _ in done.api.calls[2:]} == {"watch"}
+
+
 def test_break_goes_on_from_the_last_version_without_a_list() -> None:
     events = [event("ADDED", "b", 8), BROKEN]
     done = Follower(page(7, "a"), page(7, "a"), events, [5.0]).run()
