@@ -5,6 +5,8 @@ each, and a folder stands for /proc, in which these processes have the control g
 """
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,8 +19,8 @@ import pytest
 from tests.support import waiting
 from tests.support.replayed_api import line_of
 from tests.support.replayed_cluster import LABEL, Vmi, pod_uid, vmi
-from tests.system.machine import Machine, NetnsServer, machine
-from tests.system.process import COMMAND
+from tests.system.machine import PRIVATE, Machine, NetnsServer, machine
+from tests.system.process import COMMAND, clean_environment
 
 pytestmark = [pytest.mark.system, pytest.mark.netns, pytest.mark.timeout(300)]
 
@@ -206,3 +208,25 @@ def test_server_and_watcher_that_start_anew_converge(cluster: Cluster) -> None:
         cluster.follow("node-1", server)
         until(lambda: name(host, "cni-2") == "")
         assert name(host, "cni-1") == "web"
+
+
+def test_sigterm_ends_the_watcher_as_the_first_process_of_its_container(tmp_path: Path) -> None:
+    words = ("--node", "node-1", "--kubernetes", "http://127.0.0.1:1", "--log-format", "json")
+    with subprocess.Popen(
+        [*PRIVATE, *COMMAND, "kubevirt", "follow", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environment({"XDG_STATE_HOME": str(tmp_path)}),
+    ) as running:
+        try:
+            assert running.stdout
+            assert running.stdout.readline() == "following the instances on node-1\n"
+            children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text()
+            os.kill(int(children), signal.SIGTERM)
+            _, log = running.communicate(timeout=60)
+        finally:
+            running.kill()
+    assert running.returncode == 0
+    assert json.loads(log.splitlines()[0])["pid"] == 1

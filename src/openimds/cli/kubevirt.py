@@ -1,5 +1,6 @@
 """`openimds kubevirt`: the guests of KubeVirt on this node, as VMs of this node's server."""
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,7 +77,7 @@ def kubevirt_follow(  # noqa: PLR0913 - the options of the command
     Each guest that runs here becomes a VM named NAMESPACE.NAME of the running server, with a
     listener in the network namespace of its pod. The VM is removed when its guest ends or has
     migrated away. VMs that were made otherwise are not touched. While the API of the cluster or the
-    server is away, all stays as it is. The command runs until it is ended.
+    server is away, all stays as it is. The command runs until SIGTERM.
     """
     from openimds.cli.kubevirt_follow import KnownObjects, KubevirtFollower
     from openimds.interop.kubernetes import KubernetesApi
@@ -94,6 +95,8 @@ def kubevirt_follow(  # noqa: PLR0913 - the options of the command
             raise ConfigError(name, "it without --kubernetes", "both")
     api = KubernetesApi(url, ca_file, token_file) if url else KubernetesApi.from_pod()
     namespaces = PodNetns(Path(proc))
+    # Without a handler the kernel drops the signal of PID 1, which this is in its container.
+    signal.signal(signal.SIGTERM, _end)
     with operator_log(settings) as log:
         log(starting("kubevirt follow", settings, [("node", node), ("template", template)]))
         known = KnownObjects()
@@ -116,6 +119,15 @@ def kubevirt_follow(  # noqa: PLR0913 - the options of the command
         click.echo(f"following the instances on {node}")
         known.fill_by(watch.follow)
         follower.follow(known)
+
+
+def _end(_number: int, _frame: object) -> None:
+    """End the command: each step is whole by itself, and the server keeps what is done.
+
+    Raises:
+        SystemExit: always, in the main thread.
+    """
+    raise SystemExit(0)
 
 
 def _template(path: str) -> "InstanceTemplate":
