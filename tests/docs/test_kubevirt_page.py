@@ -40,7 +40,7 @@ def test_template_of_the_page_gives_its_members() -> None:
     compute = vm.members["compute"]
     assert compute["resourceGroupName"] == "rg-team-a"
     assert compute["location"] == "westeurope"
-    assert compute["tags"] == {"team": "a", MARK: vm.digest}
+    assert compute["tags"] == {"team": "a", MARK: vm.mark.text}
     assert vm.members["identities"] == {"system": True}
 
 

@@ -65,6 +65,7 @@ kubevirt:
   enabled: true
   templateConfigMap: my-template
   trustAnnotations: true
+  trustFirmwareUuid: true
   fleetConfigMap: my-fleet
   serverArgs: [--record=100]
   priorityClassName: system-node-critical
@@ -208,7 +209,7 @@ def test_values_of_kubevirt_make_its_pod_alone(helm: str, tmp_path: Path) -> Non
         words = [word.replace("$(NODE_NAME)", "node-1") for word in container["args"]]
         assert command_of(words).name in {"serve", "follow"}
     assert "account" not in {mount["name"] for mount in server["volumeMounts"]}
-    assert "--trust-annotations" in watcher["args"]
+    assert {"--trust-annotations", "--trust-firmware-uuid"} <= {*watcher["args"]}
 
 
 def test_names_that_look_like_numbers_stay_texts(

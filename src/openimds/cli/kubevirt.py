@@ -41,6 +41,11 @@ def command() -> None:
     help="Take members of a VM, also identities, from the annotation openimds/vm of its instance.",
 )
 @click.option(
+    "--trust-firmware-uuid",
+    is_flag=True,
+    help="Take the vmId of a VM from spec.domain.firmware.uuid of its instance.",
+)
+@click.option(
     "--kubernetes",
     "url",
     metavar="URL",
@@ -66,6 +71,7 @@ def kubevirt_follow(  # noqa: PLR0913 - the options of the command
     node: str,
     template: str,
     trust_annotations: bool,
+    trust_firmware_uuid: bool,
     url: str,
     ca_file: str,
     token_file: str,
@@ -111,9 +117,10 @@ def kubevirt_follow(  # noqa: PLR0913 - the options of the command
             node,
             members,
             lambda: Client(settings.state),
-            namespaces.names,
+            namespaces,
             log,
             trusts_annotations=trust_annotations,
+            trusts_firmware=trust_firmware_uuid,
         )
         log.flush()
         click.echo(f"following the instances on {node}")
@@ -122,7 +129,7 @@ def kubevirt_follow(  # noqa: PLR0913 - the options of the command
 
 
 def _end(_number: int, _frame: object) -> None:
-    """End the command: each step is whole by itself, and the server keeps what is done.
+    """End the command; the server keeps what is done.
 
     Raises:
         SystemExit: always, in the main thread.

@@ -22,6 +22,7 @@ _POD = re.compile(
 )
 """A pod's uid; that of a static pod is a digest of 32 digits."""
 _Identity = tuple[int, int]
+_stat = os.stat
 
 
 class PodNetnsError(Error):
@@ -37,6 +38,8 @@ class PodNetns:
     def __init__(self, proc: Path = PROC, folder: Path = FOLDER) -> None:
         """Read nothing yet; `proc` is that of the node, which may be mounted elsewhere."""
         self._proc, self._folder = proc, folder
+        self.denied: dict[str, int] = {}
+        """Count of processes that do not show their namespace, by pods without a name."""
         self._found: dict[str, tuple[str, _Identity]] = {}
 
     def names(self, pods: Collection[str]) -> dict[str, str]:
@@ -51,12 +54,14 @@ class PodNetns:
             if pod in pods and _identity(self._folder / name) == identity
         }
         unknown = {pod.lower() for pod in pods} - self._found.keys()
+        self.denied = {}
         if unknown:
             named = self._named()
             for pod, identities in self._used(unknown).items():
                 names = [(named[identity], identity) for identity in identities & named.keys()]
                 if len(names) == 1:
                     self._found[pod] = names[0]
+                    self.denied.pop(pod, None)
         return {pod: name for pod, (name, _) in self._found.items()}
 
     def _named(self) -> dict[_Identity, str]:
@@ -82,8 +87,16 @@ class PodNetns:
             if not path.name.isdecimal():
                 continue
             pod = pod_of(_text(path / "cgroup"))
-            if pod in pods and (identity := _identity(path / "ns" / "net")):
-                used.setdefault(pod, set()).add(identity)
+            if pod not in pods:
+                continue
+            try:
+                status = _stat(path / "ns" / "net")
+            except PermissionError:
+                self.denied[pod] = self.denied.get(pod, 0) + 1
+            except OSError:  # It has ended.
+                continue
+            else:
+                used.setdefault(pod, set()).add((status.st_dev, status.st_ino))
         return used
 
 
@@ -114,7 +127,7 @@ def _text(path: Path) -> str:
 
 def _identity(path: Path) -> _Identity | None:
     try:
-        status = path.stat()
-    except OSError:  # It has ended, or its entry may not be read.
+        status = _stat(path)
+    except OSError:  # The namespace has ended.
         return None
     return status.st_dev, status.st_ino

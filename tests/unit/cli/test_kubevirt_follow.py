@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from openimds.cli.client import ChangedError, MissingError, ServerError
-from openimds.cli.kubevirt_follow import KnownObjects, KubevirtFollower
+from openimds.cli.kubevirt_follow import RESYNC_S, RETRY_S, KnownObjects, KubevirtFollower
 from openimds.errors import Error
 from openimds.interop.kubevirt import ANNOTATION, MARK, InstanceTemplate
 from openimds.interop.kubevirt.reconcile import mark_of
+from openimds.vm.fleet_file import merge_patch
 from tests.support.replayed_cluster import Vmi, pod_uid, vmi
 
 
@@ -21,6 +22,7 @@ class FakeFleet:
         self.calls: list[tuple[str, str]] = []
         self.failure: Error | None = None
         self.refused = ""
+        self.has_hosts = False
         self._revision = 0
 
     def add(self, name: str, **members: Any) -> None:
@@ -40,6 +42,10 @@ class FakeFleet:
         media: str = "application/json",
         revision: int | None = None,
     ) -> Any:
+        if path.startswith("/v1/hosts"):
+            if not self.has_hosts:
+                raise ServerError("This server has one host: itself")
+            return {"items": [], "next": None}
         name = path.removeprefix("/v1/vms/")
         self.calls.append((method, name))
         if name == self.refused:
@@ -49,17 +55,24 @@ class FakeFleet:
             raise ChangedError("changed") if method != "DELETE" else MissingError("none")
         if method == "DELETE":
             del self.by_name[name]
-            return
+            return None
         if method == "PATCH":
             assert media == "application/merge-patch+json"
-            body = {**(present or {}), **body}
-        self.add(name, **{key: body[key] for key in body if key not in ("name", "revision")})
+            body = merge_patch(present, body)
+        self.add(
+            name,
+            **{k: body[k] for k in body if k not in ("name", "revision", "origin") and body[k]},
+        )
+        return None
 
 
 class Node:
     """A node: the instances that its watcher knows, its pods' namespaces, its server."""
 
-    def __init__(self, name: str = "node-1", *, trusts: bool = False) -> None:
+    def __init__(
+        self, name: str = "node-1", *, trusts: bool = False, trusts_firmware: bool = False
+    ) -> None:
+        self.denied: dict[str, int] = {}
         self.fleet = FakeFleet()
         self.netns = {pod_uid(n): f"cni-{n}" for n in range(1, 10)}
         self.reports: list[str] = []
@@ -67,12 +80,13 @@ class Node:
             name,
             InstanceTemplate({"compute": {"location": "northeurope"}}),
             lambda: self.fleet,
-            self.namespaces,
+            self,
             lambda message: self.reports.append(str(message)),
             trusts_annotations=trusts,
+            trusts_firmware=trusts_firmware,
         )
 
-    def namespaces(self, pods: Collection[str]) -> Mapping[str, str]:
+    def names(self, pods: Collection[str]) -> Mapping[str, str]:
         return {pod: self.netns[pod] for pod in pods if pod in self.netns}
 
     def apply(self, *values: Any, is_whole: bool = True) -> bool:
@@ -131,9 +145,10 @@ def test_vm_of_another_origin_is_left_alone() -> None:
 
 def test_restarted_guest_keeps_its_vm_in_its_new_pod() -> None:
     node = Node()
-    node.apply(vmi("web", "node-1"))
+    owners = [{"kind": "VirtualMachine", "uid": "o", "name": "web", "controller": True}]
+    node.apply(vmi("web", "node-1", ownerReferences=owners))
     before = node.fleet.by_name["lab.web"]
-    again = vmi("web", "node-1")
+    again = vmi("web", "node-1", ownerReferences=owners)
     again["metadata"]["uid"] = "uid-9"
     again["status"]["activePods"] = {pod_uid(9): "node-1"}
     assert node.apply(again)
@@ -179,16 +194,125 @@ def test_bound_vm_stays_while_its_cards_or_pod_are_unknown() -> None:
     assert node.reports[-1] == text
 
 
-def test_two_pods_on_a_node_leave_the_vm_as_it_is() -> None:
+@pytest.mark.parametrize("ended", [[], [1], [2], [1, 2]])
+def test_two_pods_on_a_node_leave_the_vm_as_it_is(ended: list[int]) -> None:
+    # A user who may make pods can name the instance as its owner: it does not inherit the VM.
+    node = Node()
+    value = vmi("web", "node-1")
+    node.apply(value)
+    value["status"]["activePods"][pod_uid(2)] = "node-1"
+    for number in ended:
+        del node.netns[pod_uid(number)]  # Its processes have ended.
+    calls = len(node.fleet.calls)
+    assert not node.apply(value)
+    assert "several of its pods run on this node" in node.reports[-1]
+    assert (node.listeners(), len(node.fleet.calls)) == ({"lab.web": ["netns:cni-1"]}, calls)
+
+
+def test_two_pods_on_a_node_make_no_vm() -> None:
+    node = Node()
     value = vmi("web", "node-1")
     value["status"]["activePods"][pod_uid(2)] = "node-1"
-    node = Node()
+    del node.netns[pod_uid(1)]
     assert not node.apply(value)
     assert node.fleet.by_name == {}
-    assert "several of its pods run on this node" in node.reports[0]
-    del node.netns[pod_uid(2)]  # Its processes have ended.
+
+
+def test_lacking_privilege_is_named() -> None:
+    node = Node()
+    node.netns.clear()
+    node.denied[pod_uid(1)] = 3
+    assert not node.apply(vmi("web", "node-1"))
+    assert "/proc/PID/ns/net of 3 of its processes may not be read" in node.reports[0]
+    assert "capability SYS_PTRACE" in node.reports[0]
+
+
+def test_vm_id_of_another_instance_is_refused() -> None:
+    node = Node(trusts_firmware=True)
+    web = vmi("web", "node-1", creationTimestamp="2026-01-02T00:00:00Z")
+    early = vmi("early", "node-1", number=2, creationTimestamp="2026-01-01T00:00:00Z")
+    uuid = web["spec"]["domain"]["firmware"]["uuid"]
+    early["spec"]["domain"]["firmware"]["uuid"] = uuid.upper()
+    assert not node.apply(web, early)
+    assert [*node.fleet.by_name] == ["lab.early"]
+    text = f"its compute.vmId is {uuid}, which lab.early has: give each instance a UUID of its own"
+    assert node.reports[-1] == f"lab.web: {text}"
+
+
+def test_resource_id_of_another_namespace_is_refused() -> None:
+    node = Node(trusts=True)
+    note = {ANNOTATION: "compute: {resourceGroupName: LAB}"}
+    other = vmi("web", "node-1", number=2, namespace="other", annotations=note)
+    assert not node.apply(vmi("web", "node-1"), other)
+    assert [*node.fleet.by_name] == ["lab.web"]
+    assert "compute.resourceId" in node.reports[-1]
+    assert node.reports[-1].startswith("other.web: ")
+    other["metadata"]["annotations"] = {}
+    assert node.apply(vmi("web", "node-1"), other)
+    assert [*node.fleet.by_name] == ["lab.web", "other.web"]
+
+
+def test_wrong_node_removes_nothing() -> None:
+    node = Node()
+    node.apply(vmi("web", "node-1"))
+    wrong = Node("node-2")
+    wrong.fleet = node.fleet
+    assert wrong.apply()
+    assert not wrong.apply(vmi("web", "node-2"))
+    assert wrong.listeners() == {"lab.web": ["netns:cni-1"]}
+    assert "the watcher of another node has made" in wrong.reports[-1]
+
+
+def test_control_of_many_hosts_is_refused() -> None:
+    node = Node()
+    node.fleet.has_hosts = True
+    assert not node.apply(vmi("web", "node-1"))
+    assert (node.fleet.by_name, node.fleet.calls) == ({}, [])
+    error = "server: saw a control of many hosts, expected the server of this node"
+    assert node.reports == [error]
+
+
+def test_pause_doubles_while_the_trouble_stays_the_same() -> None:
+    node = Node()
+    node.fleet.failure = ServerError("no server answers")
+    pauses = []
+    for _ in range(5):
+        node.apply(vmi("web", "node-1"))
+        pauses.append(node.follower.pause_s)
+    assert pauses == [RETRY_S, 2, 4, RESYNC_S, RESYNC_S]
+    node.fleet.failure = ServerError("another trouble")
+    node.apply(vmi("web", "node-1"))
+    assert node.follower.pause_s == RETRY_S
+    node.fleet.failure = None
+    node.apply(vmi("web", "node-1"))
+    assert node.follower.pause_s == RESYNC_S
+
+
+def test_new_address_and_pod_leave_what_the_admin_api_has_set() -> None:
+    node = Node()
+    value = vmi("web", "node-1")
+    card = value["status"]["interfaces"][0]
+    # First the hardware address is known alone, then the address, then another one in a new pod.
+    first = {key: card.pop(key) for key in ("ipAddress", "ipAddresses")}
     assert node.apply(value)
-    assert node.listeners() == {"lab.web": ["netns:cni-1"]}
+    (interface,) = node.fleet.by_name["lab.web"]["network"]["interface"]
+    assert interface == {"macAddress": "020000000001"}
+    node.fleet.by_name["lab.web"]["identities"] = {"system": True}
+    node.fleet.by_name["lab.web"]["compute"]["tags"]["team"] = "web"
+    for addresses in (first, {"ipAddress": "10.244.0.9", "ipAddresses": ["10.244.0.9"]}):
+        card |= addresses
+        assert node.apply(value)
+        assert node.fleet.calls[-1] == ("PATCH", "lab.web")
+        vm = node.fleet.by_name["lab.web"]
+        (address,) = vm["network"]["interface"][0]["ipv4"]["ipAddress"]
+        assert address == {"privateIpAddress": addresses["ipAddress"]}
+        assert (vm["identities"], vm["compute"]["tags"]["team"]) == ({"system": True}, "web")
+        value["status"]["activePods"] = {pod_uid(9): "node-1"}
+    assert node.apply(value)
+    assert node.listeners() == {"lab.web": ["netns:cni-9"]}
+    calls = len(node.fleet.calls)
+    assert node.apply(value)
+    assert len(node.fleet.calls) == calls
 
 
 def test_object_that_cannot_be_read_keeps_its_vm() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from openimds.linux import pod_netns
 from openimds.linux.pod_netns import PodNetns, PodNetnsError, pod_of
 
 POD = "0f5a7c32-9d1e-4c6b-8f43-2b1f6a7e9d10"
@@ -108,6 +109,27 @@ def test_ended_process_and_unreadable_entry_are_passed_over(node: Node) -> None:
     (node.proc / "11").mkdir()
     node.process(12, POD, node.namespace("cni-1"))
     assert node.netns.names({POD}) == {POD: "cni-1"}
+
+
+def test_processes_that_may_not_be_looked_at_are_counted(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So the kernel answers without SYS_PTRACE (EACCES), and profiles of SELinux and AppArmor do.
+    for pid, pod in ((10, POD), (11, POD), (12, OTHER)):
+        node.process(pid, pod, node.namespace(f"cni-{pid}"))
+    closed = {node.proc / "10", node.proc / "11"}
+
+    def stat(path: Path) -> os.stat_result:
+        if path.parent.parent in closed:
+            raise PermissionError(13, "Permission denied")
+        return path.stat()
+
+    monkeypatch.setattr(pod_netns, "_stat", stat)
+    assert node.netns.names({POD, OTHER}) == {OTHER: "cni-12"}
+    assert node.netns.denied == {POD: 2}
+    closed.remove(node.proc / "10")
+    assert node.netns.names({POD}) == {POD: "cni-10"}
+    assert node.netns.denied == {}
 
 
 def test_name_stays_while_it_means_the_same_namespace(node: Node) -> None:

@@ -3,10 +3,14 @@
 The shapes are those of kubevirt.io/v1 (staging/src/kubevirt.io/api/core/v1/types.go). After a live
 migration KubeVirt sets status.nodeName and the label kubevirt.io/nodeName to the new node in one
 update, once the guest runs there, and empties status.interfaces until that node reports them.
+
+Who may make an instance writes its owners and the UUID of its firmware as free text; its namespace,
+name, uid and time are those of the API.
 """
 
 from ipaddress import ip_address
 from typing import Any
+from uuid import UUID, uuid5
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -15,6 +19,10 @@ from openimds.errors import Error
 
 ENDED = frozenset({"Succeeded", "Failed"})
 """The phases after which the pod's guest does not run again."""
+
+
+_OWNED = UUID("0d5b5a1e-6b0c-4c86-9a3f-3d6f5b0f6c4e")
+"""The namespace of the UUIDs (version 5) of instances that a VirtualMachine owns; chosen here."""
 
 
 class InstanceError(Error):
@@ -32,9 +40,11 @@ class Card(Struct, frozen=True):
 class Instance(Struct, frozen=True):
     """An instance.
 
-    `pods` are the uids of its pods on its node. `vm_id` is the UUID that its firmware shows, else
-    the uid of the VM that owns it, else its own. `is_wired` tells whether its node has reported the
-    card whose packets pass the pod's `lo`.
+    `pods` are the uids of its pods on its node. `vm_id` stays over restarts of a VirtualMachine:
+    it is made of the instance's namespace and name and its owner's uid, so that no instance has
+    that of another by naming its owner. Without an owner it is the instance's uid. `is_wired` tells
+    whether its node has reported the card whose packets pass the pod's `lo`. `firmware_uuid` is
+    what the guest's firmware shows, free text, and `created` the time in RFC 3339.
     """
 
     namespace: str
@@ -47,6 +57,8 @@ class Instance(Struct, frozen=True):
     cards: tuple[Card, ...] = ()
     is_wired: bool = True
     annotations: dict[str, str] = {}
+    firmware_uuid: str = ""
+    created: str = ""
 
     @property
     def vm_name(self) -> str:
@@ -69,6 +81,7 @@ class _InstanceMetadata(Struct, rename="camel"):
     uid: str
     annotations: dict[str, str] | None = None
     owner_references: list[_Owner] | None = None
+    creation_timestamp: str | None = None
 
 
 class _Firmware(Struct):
@@ -130,14 +143,16 @@ def read_instance(value: object) -> Instance:
     cards = tuple(_card(reported[card.name]) for card in specified if card.name in reported)
     wired = [card.name in reported for card in specified if card.masquerade is not UNSET]
     owners = [owner.uid for owner in meta.owner_references or [] if owner.kind == "VirtualMachine"]
-    firmware = domain.firmware.uuid if domain.firmware else ""
+    vm_id = meta.uid.lower()
+    if owners:
+        vm_id = str(uuid5(_OWNED, f"{meta.namespace}/{meta.name}/{owners[0].lower()}"))
     return Instance(
         meta.namespace,
         meta.name,
         meta.uid,
         status.node_name,
         status.phase,
-        (firmware or next(iter(owners), meta.uid)).lower(),
+        vm_id,
         tuple(
             sorted(
                 pod for pod, node in (status.active_pods or {}).items() if node == status.node_name
@@ -146,6 +161,8 @@ def read_instance(value: object) -> Instance:
         cards,
         all(wired),
         meta.annotations or {},
+        domain.firmware.uuid if domain.firmware else "",
+        meta.creation_timestamp or "",
     )
 
 

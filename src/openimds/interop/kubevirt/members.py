@@ -1,6 +1,7 @@
 """Members of a VM for an instance: derived, of the template, of the annotation."""
 
 import hashlib
+import re
 from typing import Any
 
 import msgspec.json
@@ -10,18 +11,47 @@ from openimds.errors import ConfigError
 from openimds.interop.kubevirt.instance import Instance
 from openimds.parameters import nearest
 from openimds.vm.decode import decode
+from openimds.vm.defaults import text_at
 from openimds.vm.fleet_file import merge_patch, parse_vm
 from openimds.vm.serialize import encode_vm
 
 MARK = "openimds-kubevirt"
-"""The tag of a VM that was made for an instance; its value is a digest of the definition."""
+"""The tag of a VM that was made for an instance; its value is a `VmMark`."""
 ANNOTATION = "openimds/vm"
 """The annotation of an instance with members of its VM, as YAML or JSON."""
 ANNOTATION_CHARACTERS = 16_384
 """The longest annotation that is read. Kubernetes takes 256 KiB for all of an object."""
 _OF_THE_WATCHER = ("reach", "host", "nextHost")
 _PARTS = ("defaults", "namespaces")
+_OF_ONE_VM = (
+    ("compute", "name"),
+    ("compute", "vmId"),
+    ("compute", "resourceId"),
+    ("attested", "vmId"),
+)
+"""Members that no two VMs may share, so that no template has them."""
 _DIGITS = 16
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+class VmMark(Struct, frozen=True):
+    """Digests of the definition, of the network cards, and of the name of the node."""
+
+    definition: str
+    network: str
+    node: str
+
+    @property
+    def text(self) -> str:
+        """The value of the tag."""
+        return f"{self.definition}-{self.network}-{self.node}"
+
+    @classmethod
+    def read(cls, text: str) -> "VmMark":
+        """Return the mark of a value; one that was made otherwise is of no node."""
+        definition, _, rest = text.partition("-")
+        network, _, node = rest.partition("-")
+        return cls(definition, network, node)
 
 
 class InstanceTemplate(Struct, frozen=True):
@@ -32,12 +62,16 @@ class InstanceTemplate(Struct, frozen=True):
 
 
 class WantedVm(Struct, frozen=True):
-    """A VM that is wanted: its members with the mark, without `reach`."""
+    """A VM that is wanted: its members with the mark, without `reach`.
+
+    `claims` are the members that no other VM may have, and their values in small letters.
+    """
 
     name: str
     members: dict[str, Any]
-    digest: str
+    mark: VmMark
     listen: tuple[str, ...]
+    claims: tuple[tuple[str, str], ...] = ()
 
 
 def read_template(data: bytes, file_name: str) -> InstanceTemplate:
@@ -62,6 +96,7 @@ def read_template(data: bytes, file_name: str) -> InstanceTemplate:
     for where, fragment in fragments.items():
         try:
             _check(fragment, where)
+            _check_of_many(fragment, where)
             parse_vm("NAME", merge_patch(_as_members(defaults), fragment))
         except ConfigError as error:
             raise error.inside(file_name) from None
@@ -69,36 +104,62 @@ def read_template(data: bytes, file_name: str) -> InstanceTemplate:
 
 
 def wanted_vm(
-    instance: Instance, template: InstanceTemplate, netns: str, *, trusts_annotations: bool
+    instance: Instance,
+    template: InstanceTemplate,
+    netns: str,
+    *,
+    trusts_annotations: bool,
+    trusts_firmware: bool = False,
 ) -> WantedVm:
     """Return the VM that is wanted for an instance in a network namespace.
 
     Raises:
-        ConfigError: the annotation or the result is no VM.
+        ConfigError: the annotation or the result is no VM, or the firmware shows no UUID.
     """
-    members: object = _derived(instance)
+    members: object = _derived(instance, trusts_firmware=trusts_firmware)
     fragments = [template.defaults, template.namespaces.get(instance.namespace, {})]
     if trusts_annotations and (text := instance.annotations.get(ANNOTATION, "")):
         fragments.append(_annotated(text))
     for fragment in fragments:
         members = merge_patch(members, fragment)
-    canonical = encode_vm(parse_vm(instance.vm_name, _as_members(members)))
-    digest = hashlib.sha256(canonical).hexdigest()[:_DIGITS]
-    marked: dict[str, Any] = msgspec.json.decode(canonical)
+    vm = parse_vm(instance.vm_name, _as_members(members))
+    marked: dict[str, Any] = msgspec.json.decode(encode_vm(vm))
+    definition = {key: value for key, value in marked.items() if key != "network"}
+    mark = VmMark(
+        _digest(definition)[:_DIGITS],
+        _digest(marked.get("network"))[: _DIGITS // 2],
+        node_digest(instance.node),
+    )
+    claims = [(path, text_at(vm, path).lower()) for path in ("compute.vmId", "compute.resourceId")]
+    if signed := _as_members(marked.get("attested")).get("vmId"):
+        claims.append(("compute.vmId", str(signed).lower()))
     compute = marked.setdefault("compute", {})
     tags = compute.setdefault("tags", {})
     if not isinstance(tags, dict):
         seen, expected = "a string or an order of its own", "tags by name"
         raise ConfigError(f"vms.{instance.vm_name}.compute.tags", seen, expected)
-    tags[MARK] = digest
-    return WantedVm(instance.vm_name, marked, digest, (f"netns:{netns}",))
+    tags[MARK] = mark.text
+    unique = tuple(dict.fromkeys(claims))
+    return WantedVm(instance.vm_name, marked, mark, (f"netns:{netns}",), unique)
 
 
-def _derived(instance: Instance) -> dict[str, Any]:
+def node_digest(node: str) -> str:
+    """Return the part of a mark for a node, whose name guests do not see."""
+    return hashlib.sha256(node.encode()).hexdigest()[: _DIGITS // 2]
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()
+
+
+def _derived(instance: Instance, *, trusts_firmware: bool) -> dict[str, Any]:
+    firmware = instance.firmware_uuid if trusts_firmware else ""
+    if firmware and not _UUID.fullmatch(firmware):
+        raise ConfigError("spec.domain.firmware.uuid", f'"{firmware[:80]}"', "a UUID")
     compute = {
         "name": instance.name,
         "resourceGroupName": instance.namespace,
-        "vmId": instance.vm_id,
+        "vmId": firmware.lower() or instance.vm_id,
     }
     interfaces = []
     for card in instance.cards:
@@ -133,6 +194,24 @@ def _check(fragment: object, where: str) -> None:
     for key in _OF_THE_WATCHER:
         if key in fragment:
             raise ConfigError(f"{where}.{key}", "a value", "nothing: the watcher sets it")
+
+
+def _check_of_many(fragment: dict[str, Any], where: str) -> None:
+    """Check that a part of a template gives no two VMs the same id.
+
+    Raises:
+        ConfigError: it does.
+    """
+    for part, key in _OF_ONE_VM:
+        if key in _as_members(fragment.get(part)):
+            seen = "a value for several VMs"
+            raise ConfigError(f"{where}.{part}.{key}", seen, "nothing: each VM has its own")
+    if where == "defaults" and "resourceGroupName" in _as_members(fragment.get("compute")):
+        raise ConfigError(
+            f"{where}.compute.resourceGroupName",
+            "one group for all namespaces, in which equal names have one resource id",
+            "nothing, or a group for each of namespaces",
+        )
 
 
 def _as_members(value: object) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Instances from objects of the API, in the shapes of kubevirt.io/v1."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -15,9 +16,10 @@ def test_running_instance_has_the_members_that_matter() -> None:
         "uid-1",
         "node-1",
         "Running",
-        "5d307ca9-b3ef-428c-8861-06e72d69f201",
+        "uid-1",
         (pod_uid(1),),
         (Card("020000000001", "10.244.0.1"),),
+        firmware_uuid="5d307ca9-b3ef-428c-8861-06e72d69f201",
     )
 
 
@@ -35,14 +37,30 @@ def test_phase_decides_whether_the_guest_runs(phase: str, runs: bool) -> None:
     assert not instance.runs_on("node-2")
 
 
-def test_vm_id_is_that_of_the_firmware_else_of_the_owner() -> None:
-    owner = {"kind": "VirtualMachine", "uid": "OWNER", "name": "web", "controller": True}
-    value = vmi("web", "node-1", ownerReferences=[{"kind": "Other", "uid": "x"}, owner])
-    assert read_instance(value).vm_id.startswith("5d307ca9")
-    del value["spec"]["domain"]["firmware"]
-    assert read_instance(value).vm_id == "owner"
-    del value["metadata"]["ownerReferences"]
-    assert read_instance(value).vm_id == "uid-1"
+def owned(name: str = "web", namespace: str = "lab", owner: str = "OWNER", uid: str = "u") -> str:
+    """Return the vmId of an instance that names an owner."""
+    owners = [
+        {"kind": "Other", "uid": "x"},
+        {"kind": "VirtualMachine", "uid": owner, "name": name, "controller": True},
+    ]
+    meta: dict[str, Any] = {"namespace": namespace, "ownerReferences": owners, "uid": uid}
+    return read_instance(vmi(name, "node-1", **meta)).vm_id
+
+
+def test_vm_id_stays_while_the_virtual_machine_restarts() -> None:
+    assert owned(uid="u-1") == owned(uid="u-2")
+    assert UUID(owned()).version == 5
+
+
+def test_vm_id_of_another_is_not_had_by_naming_its_owner() -> None:
+    # Owners and the UUID of the firmware are free text of the user who makes the instance.
+    values = {owned(), owned(namespace="other"), owned("web-2"), owned(owner="o2")}
+    assert len(values) == 4
+    assert "owner" not in values
+
+
+def test_vm_id_of_an_instance_without_an_owner_is_its_uid() -> None:
+    assert read_instance(vmi("web", "node-1")).vm_id == "uid-1"
 
 
 def test_pods_are_those_of_its_own_node() -> None:

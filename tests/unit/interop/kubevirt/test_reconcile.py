@@ -5,22 +5,35 @@ from typing import Any
 from openimds.interop.kubevirt import (
     MARK,
     ReconcilePlan,
+    VmMark,
     VmPatch,
     VmPut,
     VmRemoval,
     WantedVm,
+    node_digest,
     plan_changes,
 )
 
 PresentVm = dict[str, Any]
 
 
-def wanted(name: str, digest: str = "d1", netns: str = "cni-1") -> WantedVm:
-    return WantedVm(name, {"compute": {"tags": {MARK: digest}}}, digest, (f"netns:{netns}",))
+NODE, OTHER = "node-1", "node-2"
 
 
-def present(name: str, digest: str = "d1", netns: str = "cni-1", revision: int = 7) -> PresentVm:
-    tags = {"tags": {MARK: digest}} if digest else {}
+def mark(digest: str, network: str = "n1", node: str = NODE) -> VmMark:
+    return VmMark(digest, network, node_digest(node))
+
+
+def wanted(name: str, digest: str = "d1", netns: str = "cni-1", network: str = "n1") -> WantedVm:
+    made = mark(digest, network)
+    members = {"compute": {"tags": {MARK: made.text}}, "network": {"interface": [network]}}
+    return WantedVm(name, members, made, (f"netns:{netns}",))
+
+
+def present(
+    name: str, digest: str = "d1", netns: str = "cni-1", revision: int = 7, node: str = NODE
+) -> PresentVm:
+    tags = {"tags": {MARK: mark(digest, node=node).text}} if digest else {}
     reach = {"listen": [f"netns:{netns}"]}
     return {"name": name, "revision": revision, "origin": "api", "compute": tags, "reach": reach}
 
@@ -28,7 +41,8 @@ def present(name: str, digest: str = "d1", netns: str = "cni-1", revision: int =
 def plan(
     targets: list[WantedVm], vms: list[PresentVm], *kept: str, is_whole: bool = True
 ) -> ReconcilePlan:
-    return plan_changes({one.name: one for one in targets}, {*kept}, vms, is_whole=is_whole)
+    by_name = {one.name: one for one in targets}
+    return plan_changes(by_name, {*kept}, vms, node=NODE, is_whole=is_whole)
 
 
 def whole(vm: WantedVm) -> dict[str, Any]:
@@ -52,6 +66,29 @@ def test_other_definition_replaces_the_vm_at_its_revision() -> None:
 def test_other_pod_changes_the_reach_alone() -> None:
     steps = plan([wanted("a", netns="cni-2")], [present("a")]).steps
     assert steps == (VmPatch("a", {"reach": {"listen": ["netns:cni-2"]}}, 7),)
+
+
+def test_other_cards_change_the_network_and_the_mark_alone() -> None:
+    vm = present("a")
+    vm["compute"]["tags"]["team"] = "web"
+    target = wanted("a", network="n2")
+    patch = {"network": {"interface": ["n2"]}, "compute": {"tags": {MARK: target.mark.text}}}
+    assert plan([target], [vm]).steps == (VmPatch("a", patch, 7),)
+
+
+def test_tags_in_an_order_of_their_own_keep_it_when_cards_change() -> None:
+    tags = [{"name": "z", "value": "1"}, {"name": MARK, "value": mark("d1").text}]
+    vm = present("a") | {"compute": {"tags": "", "tagsList": tags}}
+    target = wanted("a", network="n2")
+    (step,) = plan([target], [vm]).steps
+    assert isinstance(step, VmPatch)
+    listed = [tags[0], {"name": MARK, "value": target.mark.text}]
+    assert step.patch["compute"] == {"tags": None, "tagsList": listed}
+
+
+def test_vm_with_the_mark_of_another_node_is_never_touched() -> None:
+    vms = [present("a", node=OTHER), present("b", node=OTHER)]
+    assert plan([wanted("a")], vms) == ReconcilePlan((), (), ("a",))
 
 
 def test_reach_that_another_has_changed_is_restored() -> None:
@@ -89,5 +126,6 @@ def test_nothing_is_removed_while_not_all_is_known() -> None:
 
 
 def test_mark_is_found_in_a_list_of_tags() -> None:
-    tags = {"tags": "z:1;openimds-kubevirt:d1", "tagsList": [{"name": MARK, "value": "d1"}]}
+    text = mark("d1").text
+    tags = {"tags": f"z:1;{MARK}:{text}", "tagsList": [{"name": MARK, "value": text}]}
     assert plan([], [present("a") | {"compute": tags}]).steps == (VmRemoval("a", 7),)
