@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from openimds.errors import ConfigError as ConfigError
     from openimds.errors import Error as Error
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["ConfigError", "Error", "__version__", "testing"]
 
 

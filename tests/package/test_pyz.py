@@ -63,7 +63,7 @@ def for_another(pyz: Path, folder: Path, **facts: Any) -> Path:
 
 
 def test_name_has_version_python_and_platform(pyz: Path) -> None:
-    assert pyz.name == f"openimds-0.1.0-{tag()}.pyz"
+    assert pyz.name == f"openimds-0.2.0-{tag()}.pyz"
     assert os.access(pyz, os.X_OK)
 
 
@@ -80,7 +80,7 @@ def test_file_serves_from_a_private_folder_of_the_cache(pyz: Path, user: User) -
     finally:
         os.umask(before)
     assert versions.startswith('{"apiVersions":["')
-    assert printed == "openimds, version 0.1.0\n"
+    assert printed == "openimds, version 0.2.0\n"
     cache = user.home / ".cache"
     assert mode(cache / "openimds") == 0o700
     assert [path.name for path in cache.iterdir()] == ["openimds"]
