@@ -66,6 +66,26 @@ def _go_build(place: Path) -> None:
     _run(*build, cwd=place, GOTOOLCHAIN="local", GOWORK="off", GOFLAGS="-mod=readonly")
 
 
+def _cargo(place: Path, *words: str) -> None:
+    _run("cargo", *words, "--quiet", cwd=place, CARGO_TARGET_DIR=str(place / "target"))
+
+
+def _cargo_fetch(place: Path) -> None:
+    # What is compiled stays when the page changes: it takes minutes.
+    shutil.copy(HERE / "rust" / "Cargo.toml", place)
+    for folder in ("src", "tests"):
+        (place / folder).mkdir(exist_ok=True)
+    (place / "src" / "lib.rs").write_text("")
+    # The check of an empty library refuses a Rust that is too old.
+    _cargo(place, "check")
+    _cargo(place, "fetch")
+
+
+def _cargo_build(place: Path) -> None:
+    _write("tests/token.rs", place)
+    _cargo(place, "test", "--no-run", "--offline")
+
+
 def _write_script(name: str) -> Callable[[Path], None]:
     def build(place: Path) -> None:
         _write(name, place)
@@ -106,6 +126,14 @@ GO = Kit(
     _go_build,
     target="containers",
 )
+RUST = Kit(
+    "testcontainers-rust",
+    ("cargo",),
+    ("tests/containers/rust/Cargo.toml", _PAGE),
+    _cargo_fetch,
+    _cargo_build,
+    target="containers",
+)
 
 
 def make_other_image() -> None:
@@ -126,4 +154,4 @@ def make_other_image() -> None:
 if __name__ == "__main__":
     make_other_image()
     MADE.mkdir(parents=True, exist_ok=True)
-    make((PYTHON, JAVASCRIPT, JAVA, GO))
+    make((PYTHON, JAVASCRIPT, JAVA, GO, RUST))

@@ -4,13 +4,14 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from tests.clients.kits import Kit
+from tests.clients.kits import ROOT, Kit
 from tests.containers.engine import podman
-from tests.containers.kits import GO, JAVA, JAVASCRIPT, PAGE, PYTHON
+from tests.containers.kits import GO, JAVA, JAVASCRIPT, PAGE, PYTHON, RUST
 
 FIXED = "http://127.0.0.1:8169"
 
@@ -71,6 +72,12 @@ def test_go_recipe_gets_a_token() -> None:
     assert "--- PASS: TestTheSDKGetsAToken" in output
 
 
+def test_rust_recipe_gets_a_token() -> None:
+    run = ("cargo", "test", "--offline", "--test=token")
+    output = played(RUST, *run, CARGO_TARGET_DIR=str(RUST.place / "target"))
+    assert "test the_sdk_gets_a_token ... ok" in output
+
+
 def test_page_names_the_versions_that_ran() -> None:
     text = PAGE.read_text("utf-8")
     files = {
@@ -81,8 +88,14 @@ def test_page_names_the_versions_that_ran() -> None:
             r"<artifactId>testcontainers</artifactId>\s*<version>([1-9][\d.]+)<",
         ),
         "Go": ("tests/containers/go/go.mod", r"testcontainers-go v([\d.]+)"),
+        "Rust": ("tests/containers/rust/Cargo.toml", r'^testcontainers .*"=([\d.]+)"'),
     }
     for language, (name, pattern) in files.items():
-        found = re.search(pattern, (PAGE.parents[2] / name).read_text(), re.MULTILINE)
+        found = re.search(pattern, (ROOT / name).read_text(), re.MULTILINE)
         assert found
         assert f"| {language} | {found[1]} |" in text
+
+
+def test_page_names_the_rust_that_its_recipe_needs() -> None:
+    manifest = tomllib.loads((ROOT / "tests/containers/rust/Cargo.toml").read_text())
+    assert f"needs Rust {manifest['package']['rust-version']}," in PAGE.read_text("utf-8")
