@@ -14,6 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from openimds import __version__
 from tests.clients.kits import ROOT
 
 IMAGE = "localhost/openimds"
@@ -29,7 +30,7 @@ _LONGEST_S = 60
 def archive(kind: str, architecture: str = OWN) -> Path:
     """Return the archive of the image, or its bill of materials."""
     place = ROOT / "dist" if architecture == OWN else ROOT / "dist" / architecture
-    (path,) = place.glob(f"openimds-*-linux-{architecture}.{kind}")
+    (path,) = place.glob(f"openimds-{__version__}-linux-{architecture}.{kind}")
     return path
 
 
