@@ -115,7 +115,7 @@ def start_container(system: Chroot, script: str, *arguments: str) -> str:
     """Run a script in a container that starts, and return its output."""
     command = COMMAND.format(entrypoint=DESCRIPTION["entrypoint"])
     words = ("sh", "-c", command, "-", "sh", "-euc", script, "sh", *arguments)
-    return system.run(*words, HOME="/root", **DESCRIPTION["containerEnv"])
+    return system.run(*words, **DESCRIPTION["containerEnv"])
 
 
 @pytest.mark.parametrize("kind", ["deb", "pyz", "whl"])
