@@ -137,7 +137,7 @@ class ListWatch:
             except (AttributeError, KeyError, TypeError):
                 raise KubernetesError(f"{self._path}: the answer is no list of objects") from None
             if len(objects) > MOST_OBJECTS:
-                raise KubernetesError(f"{self._path}: more than {MOST_OBJECTS:,} objects")
+                raise self._too_many()
             if not more:
                 return objects, version
             params["continue"] = more
@@ -177,12 +177,17 @@ class ListWatch:
         except (AttributeError, KeyError, TypeError):
             raise KubernetesError(f"{self._path}: an event without an object") from None
         if event.type in {"ADDED", "MODIFIED"} and uid:
+            if uid not in self._objects and len(self._objects) >= MOST_OBJECTS:
+                raise self._too_many()
             self._objects[uid] = event.object
         elif event.type == "DELETED":
             self._objects.pop(uid, None)
         self._version = version
         if event.type != "BOOKMARK":
             self._publish(dict(self._objects), is_whole=True)
+
+    def _too_many(self) -> KubernetesError:
+        return KubernetesError(f"{self._path}: more than {MOST_OBJECTS:,} objects")
 
     def _fail(self, error: Error, retry_after_s: int) -> None:
         """Report a failure that begins, and wait, a part of the time by chance."""

@@ -252,6 +252,14 @@ def test_list_beyond_the_bound_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     assert done.published == []
 
 
+def test_event_beyond_the_bound_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_OBJECTS", 2)
+    events = [event("ADDED", "b", 8), event("MODIFIED", "a", 9), event("ADDED", "c", 10)]
+    done = Follower(page(7, "a"), page(7, "a"), events).run()
+    assert done.reports == [f"{PATH}: more than 2 objects"]
+    assert done.published[-1] == ({"a", "b"}, True)
+
+
 @pytest.mark.parametrize("answer", [None, [], "x", {"items": [1], "metadata": {}}, {"items": []}])
 def test_answer_that_is_no_list_changes_nothing(answer: object) -> None:
     done = Follower(answer).run()
